@@ -1,0 +1,194 @@
+"""The only file that calls Numba: it turns the plain loops of the kernel files into compiled, parallel kernels.
+
+A kernel file is plain Python. `prange` there is `range`, a helper is a function marked with `@inlined`, and
+`compiled(loops)` stands for the fast version. Compilation happens at the first call (importing minicnn does not
+even import Numba), in a copy of the function whose globals hold numba.prange and the compiled helpers instead. The result is cached on disk, so
+that the next process loads it.
+
+Results do not depend on the number of threads: a kernel splits its work in parts whose number and borders follow from
+the shapes alone, and adds partial sums in a fixed order; `prange` never reduces.
+"""
+
+import os
+import threading
+import types
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minicnn.errors import ConfigError, MinicnnWarning
+from minicnn.typing import Array
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+prange = range
+"""range in plain Python, numba.prange once compiled: iterations that share nothing and may run on any thread."""
+
+# contract: a·b + c may be one fused instruction; nsz: 0 and −0 are one. Both keep the order of sums, and NaN and infinity.
+_OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "nsz"}, "nogil": True}
+
+_compile_lock = threading.RLock()  # Numba compiles one function at a time; two threads may ask for the first call
+_entry_lock = threading.Lock()  # workqueue, Numba's own thread pool, dies when two Python threads enter it at once
+_inlined: dict[Callable[..., Any], Any] = {}
+_local = threading.local()  # numba.set_num_threads holds for one Python thread; this is what that thread was told
+_threads: int | None = None
+_parallel_started = False
+_forked = False
+
+
+def _after_fork_in_child() -> None:
+    global _forked
+    _forked = _parallel_started  # OpenMP's threads are not there any more, and waiting for them kills the child
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def inlined(function: _Function) -> _Function:
+    """Mark a helper that kernels call: compiled along with each of them, plain Python otherwise."""
+    _inlined[function] = None
+    return function
+
+
+def compiled(loops: Callable[..., Any], parallel: bool = True) -> "Kernel":
+    """The compiled version of a function of plain loops over arrays."""
+    return Kernel(loops, parallel)
+
+
+class Kernel:
+    """A function of plain loops, compiled at its first call.
+
+    Arrays are handed on C-contiguous and writable (a copy is made of one that is not), so that each dtype compiles
+    once; an array that the kernel writes to must be so already. In a child forked after kernels have run, the same
+    source runs compiled serially, with equal bits.
+    """
+
+    def __init__(self, loops: Callable[..., Any], parallel: bool) -> None:
+        self.loops = loops
+        self._in_parallel = parallel
+        self._dispatchers: dict[bool, Any] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        args = tuple(_plain(a) if isinstance(a, np.ndarray) else a for a in args)
+        if not self._in_parallel or _forked:
+            return self._dispatcher(parallel=False)(*args)
+        run = self._dispatcher(parallel=True)
+        _enter_thread_pool()
+        with _workqueue_guard():
+            return run(*args)
+
+    def _dispatcher(self, parallel: bool) -> Any:
+        if parallel not in self._dispatchers:
+            with _compile_lock:
+                if parallel not in self._dispatchers:
+                    self._dispatchers[parallel] = _compile(self.loops, parallel)
+        return self._dispatchers[parallel]
+
+    @property
+    def signatures(self) -> list[Any]:
+        """The argument types compiled so far, of the parallel and the serial version."""
+        return [s for d in self._dispatchers.values() for s in d.signatures]
+
+
+def _plain(array: Array) -> Array:
+    if array.flags.c_contiguous and array.flags.writeable:
+        return array
+    return np.array(array, order="C")
+
+
+def _compile(function: Callable[..., Any], parallel: bool) -> Any:
+    import numba
+
+    name = function.__qualname__ + ("" if parallel else "_serial")  # Numba's cache goes by this name, not by the options
+    copy = types.FunctionType(function.__code__, _compiled_globals(function), function.__name__, function.__defaults__)
+    copy.__module__, copy.__qualname__ = function.__module__, name
+    try:
+        return numba.njit(parallel=parallel, cache=True, **_OPTIONS)(copy)
+    except RuntimeError as error:  # raised by Numba where no cache folder can be written
+        if "cannot cache" not in str(error):
+            raise
+        _warn_once_about_the_cache()
+        return numba.njit(parallel=parallel, **_OPTIONS)(copy)
+
+
+def _compiled_globals(function: Callable[..., Any]) -> dict[str, Any]:
+    """The function's globals, with prange and the helpers as Numba needs them."""
+    import numba
+
+    names: dict[str, Any] = dict(function.__globals__)
+    if names.get("prange") is prange:
+        names["prange"] = numba.prange
+    for name in function.__code__.co_names:
+        helper = names.get(name)
+        if isinstance(helper, types.FunctionType) and helper in _inlined:
+            names[name] = _compiled_helper(helper)
+    return names
+
+
+def _compiled_helper(helper: Callable[..., Any]) -> Any:
+    import numba
+
+    if _inlined[helper] is None:
+        copy = types.FunctionType(
+            helper.__code__, _compiled_globals(helper), helper.__name__, helper.__defaults__
+        )
+        copy.__module__, copy.__qualname__ = helper.__module__, helper.__qualname__
+        _inlined[helper] = numba.njit(**_OPTIONS)(copy)
+    return _inlined[helper]
+
+
+_cache_warned = False
+
+
+def _warn_once_about_the_cache() -> None:
+    global _cache_warned
+    if not _cache_warned:
+        _cache_warned = True
+        warnings.warn(
+            "Numba finds no folder to cache compiled kernels in, so each process compiles them anew; "
+            "set NUMBA_CACHE_DIR to a folder that can be written.",
+            MinicnnWarning,
+            stacklevel=2,
+        )
+
+
+def _workqueue_guard() -> Any:
+    """A lock under workqueue, or while Numba has not chosen its threading layer; nothing under OpenMP and TBB."""
+    import numba
+
+    try:
+        return _entry_lock if numba.threading_layer() == "workqueue" else nullcontext()
+    except ValueError:  # no parallel kernel has run yet
+        return _entry_lock
+
+
+def _enter_thread_pool() -> None:
+    global _parallel_started
+    _parallel_started = True
+    if _threads is not None and getattr(_local, "threads", None) != _threads:
+        import numba
+
+        numba.set_num_threads(_threads)
+        _local.threads = _threads
+
+
+def set_num_threads(count: int) -> None:
+    """How many threads kernels use from now on, in every Python thread. Raises ConfigError outside 1..the pool's size."""
+    global _threads
+    import numba
+
+    limit = numba.config.NUMBA_NUM_THREADS
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= limit:
+        raise ConfigError(f"set_num_threads: count must be an integer from 1 to {limit}, got {count!r}.")
+    _threads = count
+
+
+def get_num_threads() -> int:
+    """How many threads kernels use."""
+    import numba
+
+    return _threads if _threads is not None else int(numba.config.NUMBA_NUM_THREADS)

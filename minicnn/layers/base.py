@@ -1,0 +1,237 @@
+"""Layer: what every layer is; Run: what a pass needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from minicnn.errors import ConfigError, NotBuiltError, ShapeError
+from minicnn.kernels import NUMBA, KernelSet
+from minicnn.naming import automatic_name
+from minicnn.typing import Array, Config, Shape
+
+if TYPE_CHECKING:
+    from minicnn.initializers import Initializer
+    from minicnn.regularizers import Regularizer
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one pass through a model needs to know. Layers read it and never change it.
+
+    kernels: the set of operations to compute with. training: batch statistics and dropout, or not.
+    seed, step, position: dropout's mask is a function of these three and of nothing else; step counts the batches
+    trained on, position is the layer's place in the model.
+    """
+
+    kernels: KernelSet = NUMBA
+    training: bool = False
+    seed: int = 0
+    step: int = 0
+    position: int = 0
+
+    def at(self, position: int) -> Run:
+        """The same run, for the layer at this place in the model."""
+        return replace(self, position=position)
+
+
+class Layer:
+    """One operation with its parameters.
+
+    A layer is built once, for one input shape; `forward` and `backward` then work on any number of samples. A pass keeps
+    nothing on the layer: forward returns what backward needs, so that one model serves several threads. Training
+    overwrites `grads` and, in layers that have it, updates `state`.
+
+    Args:
+        name: of this layer within its model; None picks conv2d, conv2d_1, ...
+        trainable: False freezes the parameters. May be changed later; the next training step heeds it.
+        dtype: "float32" or "float64"; None takes the model's.
+        input_shape: of one sample, without the batch, on the first layer of a model; batch_input_shape, batch_shape: the
+            same with the batch, which must be None. Keras's `input_dim=n` stands for input_shape=(n,).
+    """
+
+    rank: ClassVar[int | None] = None
+    """Dimensions of an input sample, without the batch; None takes any."""
+
+    def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **kwargs: Any) -> None:
+        if name is not None and (not isinstance(name, str) or not name or "/" in name or name in (".", "..")):
+            raise ConfigError(f"{type(self).__name__}: name must be a string without '/', got {name!r}.")
+        self.name = name or automatic_name(type(self).__name__)
+        self.trainable = bool(trainable)
+        self.dtype: np.dtype[Any] | None = None if dtype is None else float_dtype(dtype, str(self))
+        self.declared_input_shape = _declared_shape(kwargs, str(self))
+        if kwargs:
+            raise ConfigError(f"{self}: unknown argument {next(iter(kwargs))!r}; see help({type(self).__name__}).")
+        self.input_shape: Shape | None = None  # of one sample, once built
+        self.params: dict[str, Array] = {}  # trained
+        self.grads: dict[str, Array] = {}  # same keys; overwritten by backward, never added to
+        self.state: dict[str, Array] = {}  # saved, not trained
+        self.regularizers: dict[str, Regularizer] = {}  # by parameter
+
+    # -- what a subclass says of itself
+
+    def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+        """Make the parameters for samples of input_shape. A layer without parameters has nothing to do here."""
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """The shape of one output sample. Raises ShapeError where the input does not fit."""
+        return input_shape
+
+    def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
+        """y, and what backward will need of this pass. x has the batch in front."""
+        raise NotImplementedError
+
+    def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
+        """dL/dx from dy = dL/dy, or None if not needed; sets `grads` on the way. Right for training=False too."""
+        raise NotImplementedError
+
+    def get_config(self) -> Config:
+        """The constructor's arguments under Keras's keys, as JSON values. Subclasses add theirs."""
+        return {"name": self.name, "trainable": self.trainable, "dtype": None if self.dtype is None else self.dtype.name}
+
+    # -- what every layer can do
+
+    @classmethod
+    def from_config(cls, config: Config) -> Layer:
+        """The layer that get_config described, unbuilt."""
+        return cls(**config)
+
+    @property
+    def built(self) -> bool:
+        return self.input_shape is not None
+
+    def ensure_built(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+        """Build for this input shape unless done. Raises ShapeError if built for another one."""
+        if self.built:
+            if self.input_shape != tuple(input_shape):
+                raise ShapeError(
+                    f"{self}: is built for input {batched(self.input_shape)}, got {batched(input_shape)}; "
+                    "make a new layer for another shape."
+                )
+            return
+        self.check_rank(input_shape)
+        self.output_shape(input_shape)
+        if self.dtype is not None and self.dtype != dtype:
+            raise ConfigError(f"{self}: dtype {self.dtype} differs from the model's {dtype}; give the model that dtype.")
+        self.build(input_shape, dtype, rng)
+        self.dtype = dtype
+        self.input_shape = tuple(input_shape)
+
+    def check_rank(self, input_shape: Shape) -> None:
+        """Raises ShapeError unless a sample has the number of dimensions that the layer works on."""
+        if self.rank is not None and len(input_shape) != self.rank:
+            wanted = {3: "(batch, height, width, channels)", 1: "(batch, features)"}.get(self.rank, f"rank {self.rank + 1}")
+            raise ShapeError(f"{self}: needs input {wanted}, got {batched(input_shape)}; {_rank_remedy(self.rank, input_shape)}")
+
+    def add_param(
+        self,
+        name: str,
+        shape: Shape,
+        initializer: Initializer,
+        dtype: np.dtype[Any],
+        rng: np.random.Generator,
+        regularizer: Regularizer | None = None,
+    ) -> None:
+        """Make a trained parameter and the array for its gradient."""
+        self.params[name] = initializer(shape, dtype, rng)
+        self.grads[name] = np.zeros(shape, dtype)
+        if regularizer is not None:
+            self.regularizers[name] = regularizer
+
+    def weights(self) -> dict[str, Array]:
+        """Every array that is saved, in Keras's order: parameters, then state."""
+        return {**self.params, **self.state}
+
+    def count_params(self) -> int:
+        """How many numbers the layer holds, trained or not. Raises NotBuiltError before the input shape is known."""
+        if not self.built:
+            raise NotBuiltError(f"{self}: is not built yet, so it has no parameters to count; build the model first.")
+        return sum(a.size for a in self.weights().values())
+
+    def get_weights(self) -> list[Array]:
+        """Copies of the arrays, in Keras's order."""
+        return [a.copy() for a in self.weights().values()]
+
+    def set_weights(self, weights: Any) -> None:
+        """Take over arrays in the order of get_weights. Raises ShapeError, having changed nothing, unless all fit."""
+        own = self.weights()
+        new = [np.asarray(w) for w in weights]
+        if [w.shape for w in new] != [a.shape for a in own.values()]:
+            want = {k: a.shape for k, a in own.items()}
+            raise ShapeError(f"{self}: holds arrays {want}, got shapes {[w.shape for w in new]}; give them in that order.")
+        for array, value in zip(own.values(), new, strict=True):
+            array[...] = value
+
+    def __call__(self, x: Any, training: bool = False) -> Array:
+        """Apply the layer to a batch, building it for that shape if need be (with fresh entropy)."""
+        x = np.asarray(x)
+        dtype = self.dtype or np.dtype(np.float32)
+        self.ensure_built(x.shape[1:], dtype, np.random.default_rng())
+        return self.forward(np.ascontiguousarray(x, dtype), Run(training=training))[0]
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} '{self.name}'"
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+
+def batched(shape: Any) -> str:
+    """A sample's shape as users see it: (None, 28, 28, 1)."""
+    return "None" if shape is None else str((None, *shape))
+
+
+def float_dtype(dtype: Any, owner: str) -> np.dtype[Any]:
+    """numpy's float32 or float64. Raises ConfigError for any other dtype."""
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        result = None
+    if result not in (np.float32, np.float64):
+        raise ConfigError(f'{owner}: dtype must be "float32" or "float64", got {dtype!r}.')
+    return result
+
+
+def refuse(owner: Any, **given: tuple[Any, Any]) -> None:
+    """Raise ConfigError for Keras arguments that are not supported, unless they have their default: name=(value, default)."""
+    for name, (value, default) in given.items():
+        if value != default:
+            raise ConfigError(f"{owner}: {name}={value!r} is not supported by minicnn; leave it at {default!r}.")
+
+
+def _declared_shape(kwargs: Config, owner: str) -> Shape | None:
+    """Take the spellings of an input shape out of kwargs; the sample's shape, or None if there is none."""
+    shape: Any = None
+    if "input_dim" in kwargs:
+        shape = (kwargs.pop("input_dim"),)
+    for key in ("batch_input_shape", "batch_shape"):
+        if key in kwargs and (full := kwargs.pop(key)) is not None:
+            if full[0] is not None:
+                raise ConfigError(f"{owner}: {key}={tuple(full)!r} fixes the batch; put None first.")
+            shape = full[1:]
+    if "input_shape" in kwargs:
+        shape = kwargs.pop("input_shape")
+    return None if shape is None else sample_shape(shape, owner)
+
+
+def sample_shape(shape: Any, owner: str) -> Shape:
+    """A tuple of positive ints from what the caller gave as a sample's shape. Raises ConfigError otherwise."""
+    values = (shape,) if isinstance(shape, (int, np.integer)) else shape
+    try:
+        result = tuple(int(v) for v in values)
+        whole = all(v == r and r > 0 for v, r in zip(values, result, strict=True))
+    except (TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise ConfigError(f"{owner}: a shape holds positive integers and leaves the batch out, got {shape!r}.")
+    return result
+
+
+def _rank_remedy(rank: int, input_shape: Shape) -> str:
+    if rank == 3 and len(input_shape) == 2:
+        return "add the channel axis with x[..., None]."
+    if rank == 1:
+        return "put Flatten() before it."
+    return "reshape the input."

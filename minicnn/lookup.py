@@ -1,0 +1,67 @@
+"""Turning what Keras takes (a name, a class, an instance, a config) into an object: the one place for all kinds.
+
+Names are looked up in plain tables of the classes that exist here, so nothing named by a file is ever imported.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from minicnn.errors import ConfigError
+from minicnn.naming import snake_case
+from minicnn.typing import Config
+
+T = TypeVar("T")
+
+
+def table_of(*classes: type[T], aliases: Mapping[str, type[T]] | None = None) -> dict[str, type[T]]:
+    """Every class under its own name and in snake case ("GlorotUniform", "glorot_uniform"), and under its aliases."""
+    table = {name: cls for cls in classes for name in (cls.__name__, snake_case(cls.__name__))}
+    return table | dict(aliases or {})
+
+
+def resolve(
+    kind: str,
+    base: type[T],
+    table: Mapping[str, type[T]],
+    identifier: Any,
+    custom_objects: Mapping[str, type] | None = None,
+) -> T:
+    """The object that `identifier` stands for.
+
+    identifier: an instance of base; a subclass of base, made with its defaults; a name of the table; or a config
+    {"class_name": name, "config": arguments}, as in Keras's files. custom_objects: the caller's own classes by name.
+    kind: "optimizer", "loss", ... for messages. Raises ConfigError for anything else.
+    """
+    if isinstance(identifier, base):
+        return identifier
+    if isinstance(identifier, type) and issubclass(identifier, base):
+        return identifier()
+    if isinstance(identifier, str):
+        return class_named(kind, base, table, identifier, custom_objects)()
+    if isinstance(identifier, Mapping) and isinstance(identifier.get("class_name"), str):
+        cls = class_named(kind, base, table, identifier["class_name"], custom_objects)
+        config: Config = dict(identifier.get("config") or {})
+        make: Callable[[Config], T] = getattr(cls, "from_config", lambda c: cls(**c))
+        return make(config)
+    hint = ""
+    if callable(identifier):
+        hint = f" A plain function has no derivative here: subclass minicnn's {base.__name__} with value and gradient."
+    raise ConfigError(f"{kind}: expected a name, a {base.__name__} or its class, got {identifier!r}.{hint}")
+
+
+def class_named(
+    kind: str, base: type[T], table: Mapping[str, type[T]], name: str, custom_objects: Mapping[str, type] | None = None
+) -> type[T]:
+    """The class of that name: the caller's own, else the table's. Raises ConfigError with the nearest names."""
+    custom = (custom_objects or {}).get(name)
+    if custom is not None:
+        if not (isinstance(custom, type) and issubclass(custom, base)):
+            raise ConfigError(f"{kind}: custom_objects[{name!r}] must be a subclass of {base.__name__}, got {custom!r}.")
+        return custom
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(name, table, n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    known = ", ".join(sorted(n for n in table if n == n.lower()))
+    raise ConfigError(f"{kind}: unknown name {name!r}{guess} Known: {known}.")

@@ -1,0 +1,28 @@
+"""Automatic layer and model names: conv2d, conv2d_1, conv2d_2, ... one counter a class, for the whole process.
+
+Nothing but names hangs on this counter: neither weights nor random numbers depend on it.
+"""
+
+import re
+from collections import Counter
+
+_counts: Counter[str] = Counter()
+
+
+def snake_case(class_name: str) -> str:
+    """The class's name as Keras spells it in layer names: Conv2D to conv2d, MaxPooling2D to max_pooling2d, ReLU to re_lu."""
+    words = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", class_name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
+def automatic_name(class_name: str) -> str:
+    """The next free name of a class: the first has no number, the k-th further one ends in _k."""
+    base = snake_case(class_name)
+    count = _counts[base]
+    _counts[base] += 1
+    return f"{base}_{count}" if count else base
+
+
+def reset() -> None:
+    """Start counting anew, as `minicnn.utils.clear_session()` does."""
+    _counts.clear()
