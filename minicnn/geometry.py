@@ -38,14 +38,25 @@ class Windows(NamedTuple):
     """Windows of one size sliding over a map, in pixels, (height, width) each.
 
     Window (p, q) covers the input pixels (p·SH + i·DH − top, q·SW + j·DW − left), i < KH, j < KW; what lies outside
-    the map is padding. One value describes a convolution and a pooling alike, so the kernels share it.
+    the map is padding. One value describes a convolution and a pooling alike, so the kernels share it. Plain integers only,
+    which is what compiled kernels can take apart.
     """
 
-    size: Pair  # KH, KW
-    strides: Pair  # SH, SW
-    dilation: Pair  # DH, DW; 1 is a dense window
-    before: Pair  # top, left: pixels of padding before the map
-    out: Pair  # OH, OW: how many windows there are
+    kh: int
+    kw: int
+    sh: int
+    sw: int
+    dh: int  # dilation; 1 is a dense window
+    dw: int
+    top: int  # pixels of padding before the map
+    left: int
+    oh: int  # how many windows there are
+    ow: int
+
+    @property
+    def out(self) -> Pair:
+        """(OH, OW)."""
+        return self.oh, self.ow
 
 
 def same_padding(size: int, extent: int, stride: int) -> int:
@@ -82,4 +93,4 @@ def place_windows(
             f"{owner}: window {size}{covers} does not fit a map of {height}x{width}; "
             'make the window smaller or the map larger, or use padding="same".'
         )
-    return Windows(size, strides, dilation, before, out)
+    return Windows(*size, *strides, *dilation, *before, *out)

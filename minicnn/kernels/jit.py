@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minicnn.errors import ConfigError, MinicnnWarning
+from minicnn.kernels.blas import single_threaded_blas
 from minicnn.typing import Array
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -54,9 +55,9 @@ def inlined(function: _Function) -> _Function:
     return function
 
 
-def compiled(loops: Callable[..., Any], parallel: bool = True) -> "Kernel":
-    """The compiled version of a function of plain loops over arrays."""
-    return Kernel(loops, parallel)
+def compiled(loops: Callable[..., Any], uses_blas: bool = False) -> "Kernel":
+    """The compiled version of a function of plain loops over arrays. uses_blas: np.dot is called inside."""
+    return Kernel(loops, uses_blas)
 
 
 class Kernel:
@@ -67,18 +68,19 @@ class Kernel:
     source runs compiled serially, with equal bits.
     """
 
-    def __init__(self, loops: Callable[..., Any], parallel: bool) -> None:
+    def __init__(self, loops: Callable[..., Any], uses_blas: bool) -> None:
         self.loops = loops
-        self._in_parallel = parallel
+        self._blas = single_threaded_blas if uses_blas else nullcontext
         self._dispatchers: dict[bool, Any] = {}
 
     def __call__(self, *args: Any) -> Any:
         args = tuple(_plain(a) if isinstance(a, np.ndarray) else a for a in args)
-        if not self._in_parallel or _forked:
-            return self._dispatcher(parallel=False)(*args)
-        run = self._dispatcher(parallel=True)
+        run = self._dispatcher(parallel=not _forked)
+        if _forked:
+            with self._blas():
+                return run(*args)
         _enter_thread_pool()
-        with _workqueue_guard():
+        with self._blas(), _workqueue_guard():
             return run(*args)
 
     def _dispatcher(self, parallel: bool) -> Any:

@@ -1,0 +1,188 @@
+"""Where training, evaluation and prediction get their batches from: arrays in a shuffled order, or the caller's iterable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicnn.errors import ConfigError, DataError
+from minicnn.kernels import KernelSet
+from minicnn.typing import Array
+
+
+class Batch(NamedTuple):
+    """x (B, ...) in the model's dtype, y (B, ...) as given, sample_weight (B,) or None."""
+
+    x: Array
+    y: Array | None
+    sample_weight: Array | None
+
+
+def as_numeric(data: Any, name: str) -> Array:
+    """data as an array of a real number type, not copied where it is one. Raises DataError otherwise."""
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise DataError(f"{name}: cannot be made one array ({error}); give samples of one shape.") from None
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name}: holds {array.dtype} values; give numbers, for example with {name}.astype('float32').")
+    return array
+
+
+def check_finite(array: Array, name: str) -> None:
+    """Raise DataError if a floating-point array holds NaN or infinity; a few megabytes at a time."""
+    if array.dtype.kind != "f" or array.ndim == 0:
+        return
+    rows = max(1, (1 << 22) // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        finite = np.isfinite(array[start : start + rows])
+        if not finite.all():
+            index = np.argwhere(~finite)[0]
+            place = (int(index[0]) + start, *map(int, index[1:]))
+            raise DataError(f"{name}: holds {array[place]} at {place}; replace or drop such samples.")
+
+
+class ArrayBatches:
+    """Batches of arrays in memory: the whole set once an epoch, the last batch with what is left.
+
+    x stays as it is; each batch is gathered and converted to the model's dtype on its own.
+    shuffle: False, True (all samples anew every epoch) or "batch" (only within each batch). The order is a function of
+    seed and epoch alone.
+    """
+
+    def __init__(
+        self,
+        x: Array,
+        y: Array | None,
+        sample_weight: Array | None,
+        batch_size: int,
+        dtype: np.dtype[Any],
+        kernels: KernelSet,
+        shuffle: bool | str = False,
+        seed: int = 0,
+    ) -> None:
+        self.x, self.y, self.sample_weight = x, y, sample_weight
+        self.batch_size, self.dtype, self.kernels = batch_size, dtype, kernels
+        self.shuffle, self.seed = shuffle, seed
+
+    def __len__(self) -> int:
+        return -(-len(self.x) // self.batch_size)
+
+    def epoch(self, number: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number`."""
+        order = self._order(number)
+        for start in range(0, len(self.x), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            yield Batch(
+                gather(self.x, rows, self.dtype, self.kernels),
+                None if self.y is None else self.y[rows],
+                None if self.sample_weight is None else self.sample_weight[rows],
+            )
+
+    def _order(self, epoch: int) -> Array:
+        order = np.arange(len(self.x))
+        if self.shuffle:
+            rng = np.random.default_rng([self.seed, epoch])
+            if self.shuffle == "batch":
+                for start in range(0, len(order), self.batch_size):
+                    rng.shuffle(order[start : start + self.batch_size])
+            else:
+                rng.shuffle(order)
+        return order
+
+
+def gather(x: Array, rows: Array, dtype: np.dtype[Any], kernels: KernelSet) -> Array:
+    """x[rows] in dtype. An x that a kernel cannot read in place (strided, read-only, float16) goes by NumPy's indexing."""
+    shape = (len(rows), *x.shape[1:])
+    readable = x.flags.c_contiguous and x.flags.writeable and x.dtype.name in ("uint8", "float32", "float64")
+    if not readable or x.ndim < 2:
+        return np.ascontiguousarray(x[rows], dtype)
+    batch = np.empty(shape, dtype)
+    kernels.gather(x.reshape(len(x), -1), rows, batch.reshape(len(rows), -1))
+    return batch
+
+
+class IterableBatches:
+    """Batches that the caller makes: an iterable or generator of (x, y) or (x, y, sample_weight).
+
+    An iterable is started anew each epoch; a generator goes on where it was. steps: batches in an epoch; None takes
+    len() if there is one, else all that come. check: called with each batch before it is used.
+    """
+
+    def __init__(self, source: Any, steps: int | None, dtype: np.dtype[Any], check: Any) -> None:
+        self.source, self.dtype, self.check = source, dtype, check
+        self.steps = steps if steps is not None else (len(source) if hasattr(source, "__len__") else None)
+        self._iterator: Iterator[Any] | None = None
+        self.exhausted = False
+
+    def __len__(self) -> int:
+        if self.steps is None:
+            raise TypeError("the number of batches is not known")
+        return self.steps
+
+    def epoch(self, number: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch; sets `exhausted` where a generator ends before its steps."""
+        iterator = self._start()
+        done = 0
+        while self.steps is None or done < self.steps:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                self.exhausted = self.steps is not None or self._one_shot
+                return
+            yield self._batch(item)
+            done += 1
+
+    @property
+    def _one_shot(self) -> bool:
+        return isinstance(self.source, Iterator)
+
+    def _start(self) -> Iterator[Any]:
+        if self._one_shot:
+            return self.source  # type: ignore[no-any-return]
+        if hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__"):
+            return (self.source[k] for k in range(len(self.source)))  # Keras's Sequence
+        if self._iterator is None or self.steps is None:
+            self._iterator = iter(self.source)
+        return self._iterator
+
+    def _batch(self, item: Any) -> Batch:
+        if not isinstance(item, (tuple, list)) or not 1 <= len(item) <= 3:
+            raise DataError(
+                f"batches: expected (x, y) or (x, y, sample_weight) tuples, got {type(item).__name__}; "
+                "yield tuples of arrays."
+            )
+        x, y, weight = (*item, None, None)[:3]
+        x, y, weight = self.check(x, y, weight)
+        return Batch(np.ascontiguousarray(x, self.dtype), y, weight)
+
+
+Batches = ArrayBatches | IterableBatches
+
+
+def is_batch_source(x: Any, y: Any) -> bool:
+    """Whether x stands for batches rather than for an array of samples: no labels beside it, and iterable."""
+    return y is None and not isinstance(x, np.ndarray) and isinstance(x, Iterable) and not _is_numbers(x)
+
+
+def _is_numbers(x: Any) -> bool:
+    if hasattr(x, "__array__"):
+        return True
+    return isinstance(x, (list, tuple)) and (len(x) == 0 or not isinstance(x[0], (tuple, list)) or not _holds_arrays(x[0]))
+
+
+def _holds_arrays(item: Any) -> bool:
+    return any(hasattr(part, "__array__") for part in item)
+
+
+def split_validation(x: Array, y: Array, w: Array | None, split: float) -> tuple[Any, Any]:
+    """The first (1 − split) of the samples for training and the rest for validation, before any shuffling, as Keras does."""
+    if isinstance(split, bool) or not isinstance(split, (int, float)) or not 0 < split < 1:
+        raise ConfigError(f"fit: validation_split must lie between 0 and 1, got {split!r}.")
+    count = int(np.floor(len(x) * (1 - split)))
+    if count == 0 or count == len(x):
+        raise DataError(f"fit: validation_split={split} leaves no samples on one side of {len(x)}; change it or add samples.")
+    cut = [(a[:count], a[count:]) if a is not None else (None, None) for a in (x, y, w)]
+    return tuple(a for a, _ in cut), tuple(b for _, b in cut)

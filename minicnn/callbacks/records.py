@@ -1,0 +1,94 @@
+"""History and CSVLogger: callbacks that keep what each epoch brought."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from minicnn.callbacks.base import Callback, Logs
+from minicnn.errors import ConfigError
+
+
+class History(Callback):
+    """What `fit` returns: the logs of every epoch.
+
+    history: {"loss": [...], "val_loss": [...], ...}, one Python float an epoch. epoch: their numbers, which start at
+    initial_epoch. params: verbose, epochs, steps. A History used in several fits goes on with `history` and starts
+    `epoch` anew, as in Keras.
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[Any]] = {}
+        self.epoch: list[int] = []
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.epoch = []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(_plain(value))
+        self.model.history = self
+
+
+class CSVLogger(Callback):
+    """Writes a line an epoch to a file of comma-separated values: the epoch (from 0), then the logs by name.
+
+    Args:
+        filename: written anew by each fit, unless append.
+        separator: one character.
+        append: go on at the end of the file; the header is written only if it is empty or absent.
+
+    The first epoch fixes the columns. Without validation in it, there is a "val_" column for each value; what an epoch
+    does not have is NA. The file is closed between epochs, so that it is whole however training ends.
+    """
+
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        try:
+            self.filename = str(os.fspath(filename))
+        except TypeError:
+            raise ConfigError(f"CSVLogger: filename must be a path, got {filename!r}.") from None
+        if not isinstance(separator, str) or len(separator) != 1 or separator in '"\r\n':
+            raise ConfigError(
+                f"CSVLogger: separator must be one character, no quote and no line end, got {separator!r}."
+            )
+        self.separator = separator
+        self.append = append
+        self.keys: list[str] | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.keys = None
+        with open(self.filename, "a" if self.append else "w", encoding="utf-8"):
+            pass  # a file that cannot be written is better known before the first epoch than after it
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        logs = logs or {}
+        rows: list[list[Any]] = []
+        if self.keys is None:
+            self.keys = sorted(logs)
+            if not any(key.startswith("val_") for key in self.keys):
+                self.keys += [f"val_{key}" for key in self.keys]
+            if os.path.getsize(self.filename) == 0:
+                rows.append(["epoch", *self.keys])
+        rows.append([epoch, *(_cell(logs.get(key, "NA")) for key in self.keys)])
+        with open(self.filename, "a", newline="", encoding="utf-8") as file:
+            csv.writer(file, delimiter=self.separator).writerows(rows)
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as the Python number that it holds; anything else as it is."""
+    return (
+        value.item() if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0) else value
+    )
+
+
+def _cell(value: Any) -> Any:
+    """A sequence, which only a caller's own callback puts into logs, as Keras writes it: "[1, 2]", quotes and all."""
+    value = _plain(value)
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return f'"[{", ".join(map(str, value))}]"'
+    return value

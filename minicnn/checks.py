@@ -1,0 +1,73 @@
+"""Training data at the border: everything is checked before the first step, so a call that fails changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from minicnn.batches import as_numeric, check_finite
+from minicnn.errors import ConfigError, DataError
+from minicnn.geometry import positive_int
+from minicnn.losses import CategoricalCrossentropy, Loss, check_distributions
+from minicnn.typing import Array, Shape
+
+
+def check_labels(y: Any, count: int, loss: Loss, output_shape: Shape, owner: str) -> Array:
+    """y as an array with one label for each of `count` samples that the loss can compare with the outputs."""
+    if y is None:
+        raise DataError(f"{owner}: needs labels y beside x, got None.")
+    labels = as_numeric(y, f"{owner}: y")
+    if labels.ndim == 0 or len(labels) != count:
+        raise DataError(f"{owner}: x has {count} samples and y has {len(labels) if labels.ndim else 1}; give one label each.")
+    check_finite(labels, f"{owner}: y")
+    loss.check(labels, output_shape)
+    if isinstance(loss, CategoricalCrossentropy):
+        check_distributions(labels, loss.name)
+    return labels
+
+
+def check_weights(sample_weight: Any, count: int, owner: str) -> Array | None:
+    """sample_weight as an array of one number a sample."""
+    if sample_weight is None:
+        return None
+    weights = as_numeric(sample_weight, f"{owner}: sample_weight")
+    if weights.ndim == 0 or len(weights) != count:
+        raise DataError(
+            f"{owner}: x has {count} samples and sample_weight has shape {weights.shape}; give one weight each."
+        )
+    if weights.ndim > 1:
+        raise DataError(f"{owner}: sample_weight must have shape ({count},), got {weights.shape}.")
+    check_finite(weights, f"{owner}: sample_weight")
+    return weights
+
+
+def class_weights(class_weight: Any, sample_weight: Array | None, y: Array, output_shape: Shape) -> Array | None:
+    """The weight of each sample from its class's; classes that class_weight leaves out weigh 1."""
+    if class_weight is None:
+        return sample_weight
+    if sample_weight is not None:
+        raise ConfigError("fit: class_weight and sample_weight exclude each other; multiply them into sample_weight.")
+    if not isinstance(class_weight, Mapping):
+        raise ConfigError(f"fit: class_weight must be a dict of class number to weight, got {class_weight!r}.")
+    one_hot = y.ndim > 1 and y.shape[-1] > 1
+    classes = y.argmax(axis=-1) if one_hot else y.reshape(len(y)).astype(np.int64)
+    table = np.ones(max(output_shape[-1], int(classes.max(initial=0)) + 1))
+    for number, weight in class_weight.items():
+        if not 0 <= int(number) < len(table):
+            raise ConfigError(f"fit: class_weight names class {number!r}, but the model has {output_shape[-1]} outputs.")
+        if not np.isfinite(weight):
+            raise ConfigError(f"fit: class_weight[{number!r}] must be a finite number, got {weight!r}.")
+        table[int(number)] = weight
+    return np.asarray(table[classes])
+
+
+def check_batch_size(batch_size: Any, owner: str) -> int:
+    """batch_size as a positive int; None is Keras's 32."""
+    return 32 if batch_size is None else positive_int(batch_size, "batch_size", owner)
+
+
+def check_optional_steps(steps: Any, name: str, owner: str) -> int | None:
+    """A positive number of batches, or None."""
+    return None if steps is None else positive_int(steps, name, owner)

@@ -1,0 +1,65 @@
+"""The layers, under Keras's names."""
+
+from minicnn.layers.activation import LeakyReLU, ReLU, Softmax
+from minicnn.layers.base import Layer, Run
+from minicnn.layers.convolution import Conv2D, ZeroPadding2D
+from minicnn.layers.core import Activation, ActivatedLayer, Dense, Flatten, Input, InputLayer, Rescaling, Reshape
+from minicnn.layers.normalization import BatchNormalization
+from minicnn.layers.pooling import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
+from minicnn.layers.regularization import Dropout
+
+LAYERS: dict[str, type[Layer]] = {
+    cls.__name__: cls
+    for cls in (
+        InputLayer,
+        Conv2D,
+        MaxPooling2D,
+        AveragePooling2D,
+        GlobalAveragePooling2D,
+        GlobalMaxPooling2D,
+        ZeroPadding2D,
+        Flatten,
+        Reshape,
+        Dense,
+        Activation,
+        ReLU,
+        LeakyReLU,
+        Softmax,
+        Dropout,
+        BatchNormalization,
+        Rescaling,
+    )
+}
+"""Every layer by its name in configurations and files. Nothing else is ever made from a file."""
+
+MaxPool2D, AvgPool2D = MaxPooling2D, AveragePooling2D
+GlobalMaxPool2D, GlobalAvgPool2D = GlobalMaxPooling2D, GlobalAveragePooling2D
+
+__all__ = [
+    "LAYERS",
+    "ActivatedLayer",
+    "Activation",
+    "AveragePooling2D",
+    "AvgPool2D",
+    "BatchNormalization",
+    "Conv2D",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GlobalAveragePooling2D",
+    "GlobalAvgPool2D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPooling2D",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "LeakyReLU",
+    "MaxPool2D",
+    "MaxPooling2D",
+    "ReLU",
+    "Rescaling",
+    "Reshape",
+    "Run",
+    "Softmax",
+    "ZeroPadding2D",
+]

@@ -1,0 +1,161 @@
+"""Conv2D and ZeroPadding2D."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minicnn import activations, initializers, regularizers
+from minicnn.errors import ConfigError
+from minicnn.geometry import Windows, padding_name, pair, place_windows, positive_int
+from minicnn.layers.base import Layer, Run, refuse
+from minicnn.layers.core import ActivatedLayer, bias_or_zeros, kernel_and_bias_grads, weighted_config
+from minicnn.typing import Array, Config, Shape
+
+
+class Conv2D(ActivatedLayer):
+    """A small kernel slides over the map; every output is the product of kernel and window, summed.
+
+    forward   z[n,p,q,f] = bias[f] + Σ over i, j, c of x[n, p·SH + i·DH − top, q·SW + j·DW − left, c] · kernel[i,j,c,f],  y = f(z)
+              Written as matrices: with cols = im2col(x), (N·OH·OW, KH·KW·C), one row a window, z = cols · K + bias
+              where K is the kernel as (KH·KW·C, F).
+    backward  From z = cols · K as in Dense: dL/dK = colsᵀ · dz, dL/dbias = Σ over all positions of dz, dL/dcols = dz · Kᵀ.
+              im2col copied each pixel into every window that covers it, so dL/dx[n,h,w,c] is the sum of dL/dcols
+              over those copies: col2im. Padding has no gradient.
+
+    Args:
+        filters: F, output channels.
+        kernel_size: KH, KW in pixels. strides: SH, SW in pixels. dilation_rate: DH, DW, the step between
+            a kernel's pixels on the map. An int stands for both; strides and dilation cannot both exceed 1, as in Keras.
+        padding: "valid" (whole windows only) or "same" (OH = ceil(H / SH); zeros around the map, an odd one after it).
+        activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: as in Keras.
+
+    Shapes: (N, H, W, C) to (N, OH, OW, F); kernel (KH, KW, C, F), bias (F,). Raises ShapeError if no window fits.
+    Source: Goodfellow, Bengio and Courville, Deep Learning (2016), chapter 9.
+    """
+
+    rank = 3
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        strides: Any = (1, 1),
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: Any = (1, 1),
+        groups: int = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        refuse(
+            self,
+            data_format=(data_format or "channels_last", "channels_last"),
+            groups=(groups, 1),
+            activity_regularizer=(activity_regularizer, None),
+            kernel_constraint=(kernel_constraint, None),
+            bias_constraint=(bias_constraint, None),
+        )
+        self.filters = positive_int(filters, "filters", str(self))
+        self.kernel_size = pair(kernel_size, "kernel_size", str(self))
+        self.strides = pair(strides, "strides", str(self))
+        self.padding = padding_name(padding, str(self))
+        self.dilation_rate = pair(dilation_rate, "dilation_rate", str(self))
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ConfigError(
+                f"{self}: strides {self.strides} and dilation_rate {self.dilation_rate} cannot both exceed 1; set one to 1."
+            )
+        self.activation = activations.get(activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+
+    def windows(self, input_shape: Shape) -> Windows:
+        """Where the kernel lies on a map of this shape."""
+        return place_windows(
+            input_shape[:2], self.kernel_size, self.strides, self.padding, str(self), self.dilation_rate
+        )
+
+    def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+        shape = *self.kernel_size, input_shape[2], self.filters
+        self.add_param("kernel", shape, self.kernel_initializer, dtype, rng, self.kernel_regularizer)
+        if self.use_bias:
+            self.add_param("bias", (self.filters,), self.bias_initializer, dtype, rng, self.bias_regularizer)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (*self.windows(input_shape).out, self.filters)
+
+    def linear(self, x: Array, run: Run) -> tuple[Array, Any]:
+        windows = self.windows(x.shape[1:])
+        return run.kernels.conv2d(x, self.params["kernel"], bias_or_zeros(self), windows), (x, windows)
+
+    def linear_backward(self, dz: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
+        x, windows = saved
+        dx = run.kernels.conv2d_backward(
+            dz, x, self.params["kernel"], windows, *kernel_and_bias_grads(self), need_dx
+        )
+        return dx if need_dx else None
+
+    def get_config(self) -> Config:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "data_format": "channels_last",
+            "dilation_rate": self.dilation_rate,
+            "groups": 1,
+            **weighted_config(self),
+        }
+
+
+class ZeroPadding2D(Layer):
+    """A frame of zeros around the map.
+
+    forward   y[n, h + top, w + left, c] = x[n,h,w,c], zero elsewhere
+    backward  dL/dx is the part of dL/dy that lies over the map; the frame is constant
+
+    Args:
+        padding: an int for all four sides, (height, width) for both sides of each axis, or ((top, bottom), (left, right)).
+
+    Shapes: (N, H, W, C) to (N, top + H + bottom, left + W + right, C).
+    """
+
+    rank = 3
+
+    def __init__(self, padding: Any = (1, 1), data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        refuse(self, data_format=(data_format or "channels_last", "channels_last"))
+        sides = padding if isinstance(padding, (tuple, list)) else (padding, padding)
+        if len(sides) != 2:
+            raise ConfigError(f"{self}: padding must be an int, two ints or two pairs of ints, got {padding!r}.")
+        self.padding = tuple(pair(side, "padding", str(self), minimum=0) for side in sides)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        (top, bottom), (left, right) = self.padding
+        height, width, channels = input_shape
+        return top + height + bottom, left + width + right, channels
+
+    def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
+        return np.pad(x, ((0, 0), *self.padding, (0, 0))), x.shape
+
+    def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
+        (top, _), (left, _) = self.padding
+        _, height, width, _ = saved
+        return np.ascontiguousarray(dy[:, top : top + height, left : left + width]) if need_dx else None
+
+    def get_config(self) -> Config:
+        return {**super().get_config(), "padding": self.padding, "data_format": "channels_last"}

@@ -1,0 +1,172 @@
+"""BatchNormalization."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minicnn import initializers, regularizers
+from minicnn.activations import finite
+from minicnn.errors import ConfigError, ShapeError
+from minicnn.layers.base import Layer, Run, batched, refuse
+from minicnn.typing import Array, Config, Shape
+
+
+class BatchNormalization(Layer):
+    """Brings every channel to mean 0 and variance 1, then to a mean beta and a deviation gamma that are learnt.
+
+    forward   training: mean and variance over the batch and all positions, M values a channel; variance is biased (divided by M)
+                  x̂ = (x − mean) / √(variance + epsilon),   y = gamma·x̂ + beta
+                  moving = momentum·moving + (1 − momentum)·batch, for mean and variance
+              inference, or trainable=False: the same with the moving mean and variance
+    backward  dL/dbeta = Σ dL/dy,  dL/dgamma = Σ dL/dy·x̂, over the M values of a channel.
+              inference: mean and variance are constants, so dL/dx = dL/dy · gamma / √(variance + epsilon).
+              training: each x moves them as well. With g = dL/dy·gamma, s = 1/√(variance + epsilon), and
+                  ∂mean/∂x = 1/M,   ∂variance/∂x = 2·(x − mean)/M = 2·x̂/(s·M)
+              the chain rule gives, after collecting terms,
+                  dL/dx = s·(g − 1/M·Σ g − x̂·1/M·Σ g·x̂) = gamma·s·(dL/dy − dL/dbeta/M − x̂·dL/dgamma/M)
+
+    Args:
+        axis: of the channels, counted with the batch as axis 0; −1 is the last.
+        momentum: of the moving averages. epsilon: added to the variance.
+        center, scale: whether beta and gamma are there.
+        beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer, beta_regularizer,
+            gamma_regularizer: as in Keras.
+
+    Shapes: any (N, ..., C, ...), the same out. gamma, beta, moving_mean, moving_variance: (C,).
+    Source: Ioffe and Szegedy 2015. Keras 2 divides the moving variance of maps by M − 1; Keras 3, and this, by M.
+    """
+
+    def __init__(
+        self,
+        axis: Any = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        moving_mean_initializer: Any = "zeros",
+        moving_variance_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        synchronized: bool = False,
+        renorm: bool = False,
+        renorm_clipping: Any = None,
+        renorm_momentum: float = 0.99,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        refuse(
+            self,
+            beta_constraint=(beta_constraint, None),
+            gamma_constraint=(gamma_constraint, None),
+            synchronized=(synchronized, False),
+            renorm=(renorm, False),
+            renorm_clipping=(renorm_clipping, None),
+            renorm_momentum=(renorm_momentum, 0.99),
+        )
+        if isinstance(axis, (list, tuple)) and len(axis) == 1:
+            axis = axis[0]  # as Keras 2 writes it
+        if isinstance(axis, bool) or not isinstance(axis, int) or axis == 0:
+            raise ConfigError(f"{self}: axis must be one integer other than 0, the batch; got {axis!r}.")
+        self.axis = axis
+        self.momentum = finite(momentum, "momentum", str(self))
+        if not 0 <= self.momentum <= 1:
+            raise ConfigError(f"{self}: momentum must lie between 0 and 1, got {momentum!r}.")
+        self.epsilon = finite(epsilon, "epsilon", str(self))
+        if self.epsilon <= 0:
+            raise ConfigError(f"{self}: epsilon must be positive, got {epsilon!r}.")
+        self.center, self.scale = bool(center), bool(scale)
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
+        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
+        self.beta_regularizer = regularizers.get(beta_regularizer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+
+    def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+        shape = (self._channels(input_shape),)
+        if self.scale:
+            self.add_param("gamma", shape, self.gamma_initializer, dtype, rng, self.gamma_regularizer)
+        if self.center:
+            self.add_param("beta", shape, self.beta_initializer, dtype, rng, self.beta_regularizer)
+        self.state["moving_mean"] = self.moving_mean_initializer(shape, dtype, rng)
+        self.state["moving_variance"] = self.moving_variance_initializer(shape, dtype, rng)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        self._channels(input_shape)
+        return input_shape
+
+    def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
+        rows = self._rows(x)  # (M, C)
+        from_batch = run.training and self.trainable and len(rows) > 0
+        if from_batch:
+            mean, variance = run.kernels.batch_norm_statistics(rows)
+            self._move("moving_mean", mean)
+            self._move("moving_variance", variance)
+        else:
+            mean, variance = self.state["moving_mean"].copy(), self.state["moving_variance"]
+        inverse = 1 / np.sqrt(variance + x.dtype.type(self.epsilon))
+        y = run.kernels.batch_norm_apply(rows, mean, inverse, self._gamma(), self._beta())
+        return self._unrows(y, x.shape), (rows, mean, inverse, from_batch)
+
+    def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
+        rows, mean, inverse, from_batch = saved
+        dy_rows = self._rows(dy)
+        dgamma, dbeta = run.kernels.batch_norm_sums(dy_rows, rows, mean, inverse)
+        if self.scale:
+            self.grads["gamma"][...] = dgamma
+        if self.center:
+            self.grads["beta"][...] = dbeta
+        if not need_dx:
+            return None
+        if from_batch:
+            dx = run.kernels.batch_norm_backward(dy_rows, rows, mean, inverse, self._gamma(), dgamma, dbeta)
+        else:
+            dx = dy_rows * (self._gamma() * inverse)
+        return self._unrows(dx, dy.shape)
+
+    def get_config(self) -> Config:
+        return {
+            **super().get_config(),
+            "axis": self.axis,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "center": self.center,
+            "scale": self.scale,
+            "beta_initializer": initializers.serialize(self.beta_initializer),
+            "gamma_initializer": initializers.serialize(self.gamma_initializer),
+            "moving_mean_initializer": initializers.serialize(self.moving_mean_initializer),
+            "moving_variance_initializer": initializers.serialize(self.moving_variance_initializer),
+            "beta_regularizer": regularizers.serialize(self.beta_regularizer),
+            "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
+        }
+
+    def _channels(self, input_shape: Shape) -> int:
+        rank = len(input_shape) + 1
+        if not -rank < self.axis < rank:
+            raise ShapeError(f"{self}: axis {self.axis} is not in input {batched(input_shape)}; use axis=-1.")
+        return (0, *input_shape)[self.axis]
+
+    def _rows(self, x: Array) -> Array:
+        last = np.moveaxis(x, self.axis, -1)
+        return np.ascontiguousarray(last).reshape(-1, last.shape[-1])  # a view where the channels are last
+
+    def _unrows(self, rows: Array, shape: tuple[int, ...]) -> Array:
+        channels_last = np.moveaxis(np.empty(shape, np.bool_), self.axis, -1).shape
+        return np.ascontiguousarray(np.moveaxis(rows.reshape(channels_last), -1, self.axis))
+
+    def _gamma(self) -> Array:
+        return self.params["gamma"] if self.scale else np.ones_like(self.state["moving_mean"])
+
+    def _beta(self) -> Array:
+        return self.params["beta"] if self.center else np.zeros_like(self.state["moving_mean"])
+
+    def _move(self, name: str, batch: Array) -> None:
+        moving = self.state[name]
+        number = moving.dtype.type
+        moving[...] = moving * number(self.momentum) + batch * number(1 - self.momentum)

@@ -1,0 +1,153 @@
+"""Pooling: MaxPooling2D, AveragePooling2D and their global forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minicnn.geometry import Windows, padding_name, pair, place_windows
+from minicnn.layers.base import Layer, Run, refuse
+from minicnn.typing import Array, Config, Shape
+
+
+class _Pooling(Layer):
+    """What both poolings share: where the windows lie."""
+
+    rank = 3
+
+    def __init__(
+        self,
+        pool_size: Any = (2, 2),
+        strides: Any = None,
+        padding: str = "valid",
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        refuse(self, data_format=(data_format or "channels_last", "channels_last"))
+        self.pool_size = pair(pool_size, "pool_size", str(self))
+        self.strides = self.pool_size if strides is None else pair(strides, "strides", str(self))
+        self.padding = padding_name(padding, str(self))
+
+    def windows(self, input_shape: Shape) -> Windows:
+        """Where the windows lie on a map of this shape."""
+        return place_windows(input_shape[:2], self.pool_size, self.strides, self.padding, str(self))
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (*self.windows(input_shape).out, input_shape[2])
+
+    def get_config(self) -> Config:
+        return {
+            **super().get_config(),
+            "pool_size": self.pool_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "data_format": "channels_last",
+        }
+
+
+class MaxPooling2D(_Pooling):
+    """Keeps the largest value of each window, channel by channel.
+
+    forward   y[n,p,q,c] = max over the window of x
+    backward  A small change of x[n,h,w,c] changes y only where x[n,h,w,c] is the largest, and there one to one.
+              So dL/dx is dL/dy handed to each window's winner, and zero elsewhere. Where windows overlap, one
+              input can win several; its gradients add up. Of equal values the first in row-major order wins.
+
+    Args:
+        pool_size: KH, KW in pixels; an int stands for both.
+        strides: SH, SW in pixels; None means pool_size.
+        padding: "valid" (only whole windows) or "same" (OH = ceil(H / SH); the border never wins).
+
+    Shapes: (N, H, W, C) to (N, OH, OW, C). Raises ShapeError if no window fits.
+    Source: Goodfellow, Bengio and Courville, Deep Learning (2016), section 9.3.
+    """
+
+    def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
+        y, where = run.kernels.max_pool(x, self.windows(x.shape[1:]))
+        return y, (where, x.shape)
+
+    def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
+        where, x_shape = saved
+        return run.kernels.max_pool_backward(dy, where, x_shape) if need_dx else None
+
+
+class AveragePooling2D(_Pooling):
+    """Keeps the mean of each window, channel by channel.
+
+    forward   y[n,p,q,c] = mean of x over the window's real cells: what "same" adds around the map is not counted
+    backward  Each of k cells enters its window's mean with factor 1/k, so dL/dx[n,h,w,c] is the sum of dL/dy/k over
+              the windows that cover it.
+
+    Args and shapes: as MaxPooling2D. Source: LeCun et al. 1998, whose "subsampling" this is without its weights.
+    """
+
+    def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
+        windows = self.windows(x.shape[1:])
+        return run.kernels.average_pool(x, windows), (x.shape, windows)
+
+    def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
+        x_shape, windows = saved
+        return run.kernels.average_pool_backward(dy, x_shape, windows) if need_dx else None
+
+
+class _GlobalPooling(Layer):
+    """One window, as large as the map."""
+
+    rank = 3
+
+    def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        refuse(self, data_format=(data_format or "channels_last", "channels_last"))
+        self.keepdims = bool(keepdims)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        channels = input_shape[2]
+        return (1, 1, channels) if self.keepdims else (channels,)
+
+    def shaped(self, y: Array) -> Array:
+        """(N, 1, 1, C) as the output's shape."""
+        return y if self.keepdims else y.reshape(y.shape[0], y.shape[3])
+
+    def get_config(self) -> Config:
+        return {**super().get_config(), "data_format": "channels_last", "keepdims": self.keepdims}
+
+
+def _whole_map(x: Array) -> Windows:
+    height, width = x.shape[1:3]
+    return Windows(kh=height, kw=width, sh=1, sw=1, dh=1, dw=1, top=0, left=0, oh=1, ow=1)
+
+
+class GlobalMaxPooling2D(_GlobalPooling):
+    """The largest value of each channel's whole map: MaxPooling2D with one window.
+
+    forward   y[n,c] = max over h, w of x[n,h,w,c]
+    backward  dL/dx is dL/dy at the largest value (the first of equal ones), zero elsewhere
+
+    Shapes: (N, H, W, C) to (N, C), or (N, 1, 1, C) with keepdims.
+    """
+
+    def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
+        y, where = run.kernels.max_pool(x, _whole_map(x))
+        return self.shaped(y), (where, x.shape)
+
+    def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
+        where, x_shape = saved
+        return run.kernels.max_pool_backward(dy.reshape(where.shape), where, x_shape) if need_dx else None
+
+
+class GlobalAveragePooling2D(_GlobalPooling):
+    """The mean of each channel's whole map: AveragePooling2D with one window.
+
+    forward   y[n,c] = 1/(H·W) · Σ over h, w of x[n,h,w,c]
+    backward  dL/dx[n,h,w,c] = dL/dy[n,c] / (H·W)
+
+    Shapes: (N, H, W, C) to (N, C), or (N, 1, 1, C) with keepdims. Source: Lin et al. 2013, "Network in network".
+    """
+
+    def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
+        windows = _whole_map(x)
+        return self.shaped(run.kernels.average_pool(x, windows)), (x.shape, windows)
+
+    def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
+        (n, _, _, channels), windows = saved
+        return run.kernels.average_pool_backward(dy.reshape(n, 1, 1, channels), saved[0], windows) if need_dx else None

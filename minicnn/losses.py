@@ -1,0 +1,390 @@
+"""Losses: how far predictions are from the truth, and the gradient that training follows.
+
+The formulas follow Keras 3 on TensorFlow, measured case by case; each class says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from minicnn.activations import Sigmoid, finite
+from minicnn.activations import Softmax as SoftmaxActivation
+from minicnn.errors import ConfigError, DataError, ShapeError
+from minicnn.kernels import NUMPY, KernelSet
+from minicnn.lookup import resolve, table_of
+from minicnn.naming import snake_case
+from minicnn.typing import Array, Config
+
+EPSILON = 1e-7
+"""Probabilities are clipped to [1e-7, 1 − 1e-7] before a logarithm, as Keras does."""
+
+REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", None)
+
+
+class Loss:
+    """A loss L(y_true, y_pred) of each sample, and its gradient. Subclass it for a loss of your own:
+
+        class MeanCubedError(minicnn.losses.Loss):
+            def value(self, y_true, y_pred):
+                return np.mean(np.abs(y_pred - y_true) ** 3, axis=-1)
+
+            def gradient(self, y_true, y_pred):
+                d = y_pred - y_true
+                return 3 * d * np.abs(d) / d.shape[-1]
+
+    value: (N, ..., K) to (N, ...), one loss for each sample (or each position of a map). gradient: dL/dy_pred of that sample's loss,
+    (N, ..., K). Weights, and the division by how many there are, are added by `reduce` and `scaled`.
+
+    Args:
+        reduction: "sum_over_batch_size" (Σ weight·loss / number of losses), "sum", "mean" (the same as the first),
+            "mean_with_sample_weight" (Σ weight·loss / Σ weight) or None (no reduction; not for training).
+        name: for messages; None is the class's name in snake case.
+    """
+
+    activation: type | None = None
+    """The output activation that this loss is differentiated through, on the logits; None for none."""
+
+    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = None) -> None:
+        self.name = name or snake_case(type(self).__name__)
+        if reduction == "auto":
+            reduction = "sum_over_batch_size"  # Keras 2's word for it
+        if reduction not in REDUCTIONS:
+            raise ConfigError(f"{self.name}: reduction must be one of {REDUCTIONS}, got {reduction!r}.")
+        self.reduction = reduction
+
+    # -- what a subclass says
+
+    def value(self, y_true: Array, y_pred: Array) -> Array:
+        """One loss for each sample."""
+        raise NotImplementedError
+
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
+        """d value / d y_pred, of y_pred's shape."""
+        raise NotImplementedError
+
+    def check(self, y_true: Array, output_shape: tuple[int, ...]) -> None:
+        """Raise DataError or ShapeError unless y_true (N, ...) can be compared with outputs (N, *output_shape)."""
+        column = output_shape[-1:] == (1,) and y_true.shape[1:] == output_shape[:-1]  # (N,) for (N, 1)
+        if y_true.shape[1:] != output_shape and not column:
+            raise ShapeError(
+                f"{self.name}: labels of shape {y_true.shape} do not fit the model's output {(None, *output_shape)}; "
+                "give one value for each output."
+            )
+
+    def align(self, y_true: Array, y_pred: Array) -> Array:
+        """y_true as floating-point numbers in the shape that value and gradient need: (N,) becomes (N, 1) where y_pred has (N, 1)."""
+        if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
+            y_true = y_true[..., None]
+        return np.asarray(y_true, y_pred.dtype)
+
+    # -- what is the same for all
+
+    def value_and_gradient(self, y_true: Array, y_pred: Array, kernels: KernelSet) -> tuple[Array, Array]:
+        """Both at once; losses with a kernel of their own share the work."""
+        return np.asarray(self.value(y_true, y_pred)), np.asarray(self.gradient(y_true, y_pred), y_pred.dtype)
+
+    def weights(self, losses: Array, sample_weight: Array | None) -> tuple[Array, float]:
+        """The weight of each loss, and what their weighted sum is divided by."""
+        w = np.ones(losses.shape, losses.dtype)
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight, losses.dtype)
+            w = w * sample_weight.reshape(sample_weight.shape + (1,) * (losses.ndim - sample_weight.ndim))
+        if self.reduction == "sum":
+            return w, 1.0
+        if self.reduction == "mean_with_sample_weight":
+            return w, float(w.sum(dtype=np.float64)) or 1.0
+        return w, float(max(losses.size, 1))
+
+    def reduce(self, losses: Array, sample_weight: Array | None = None) -> float:
+        """The number that training reports: the losses weighted, summed and divided, in float64."""
+        w, count = self.weights(losses, sample_weight)
+        return float((losses * w).sum(dtype=np.float64) / count)
+
+    def scaled(self, gradient: Array, losses: Array, sample_weight: Array | None = None) -> Array:
+        """The gradient of `reduce`: each sample's gradient times its weight over the count."""
+        w, count = self.weights(losses, sample_weight)
+        return np.ascontiguousarray(gradient * (w / w.dtype.type(count))[..., None])
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The loss of arrays, reduced to a number (an array of losses with reduction=None)."""
+        y_pred = _floating(y_pred)
+        y_true = np.asarray(y_true)
+        self.check(y_true, y_pred.shape[1:])
+        losses = np.asarray(self.value(self.align(y_true, y_pred), y_pred))
+        if self.reduction in (None, "none"):
+            w, _ = self.weights(losses, sample_weight)
+            return losses * w
+        return self.reduce(losses, sample_weight)
+
+    def get_config(self) -> Config:
+        """The constructor's arguments under Keras's keys."""
+        return {"name": self.name, "reduction": self.reduction}
+
+    @classmethod
+    def from_config(cls, config: Config) -> Loss:
+        """The loss that get_config, or a Keras file, described."""
+        return cls(**{k: v for k, v in config.items() if k not in ("fn", "dtype")})
+
+    def __repr__(self) -> str:
+        return f"<loss {self.name}>"
+
+
+class _CrossEntropy(Loss):
+    """What the classification losses share."""
+
+    def __init__(
+        self, from_logits: bool, reduction: str | None, name: str | None, label_smoothing: float = 0.0, axis: int = -1
+    ) -> None:
+        super().__init__(reduction, name)
+        self.from_logits = bool(from_logits)
+        self.label_smoothing = finite(label_smoothing, "label_smoothing", self.name)
+        if not 0 <= self.label_smoothing <= 1:
+            raise ConfigError(f"{self.name}: label_smoothing must lie between 0 and 1, got {label_smoothing!r}.")
+        if axis != -1:
+            raise ConfigError(f"{self.name}: axis={axis!r} is not supported by minicnn; the classes are the last axis, -1.")
+
+    def get_config(self) -> Config:
+        return {**super().get_config(), "from_logits": self.from_logits}
+
+    def on_logits(self) -> Loss:
+        """The same loss, taking logits: what training uses behind a softmax or sigmoid."""
+        return type(self)(**{**self.get_config(), "from_logits": True})
+
+
+class CategoricalCrossentropy(_CrossEntropy):
+    """Cross-entropy with one-hot labels (or distributions): L = −Σ over k of t_k·log p_k.
+
+    On probabilities: p is divided by its sum, then clipped to [1e-7, 1 − 1e-7]; dL/dp_k = −t_k/p_k where not clipped, through that
+    division. On logits z (from_logits=True, or behind a softmax layer): dL/dz_k = p_k − t_k, exact at any confidence.
+    label_smoothing s: t_k·(1 − s) + s/K takes the place of t_k (Szegedy et al. 2016).
+
+    Shapes: y_true and y_pred (N, ..., K). Source: Goodfellow et al. 2016, §6.2.2.
+    """
+
+    activation = SoftmaxActivation
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "categorical_crossentropy",
+        **kwargs: Any,
+    ) -> None:
+        _only_default(kwargs, "CategoricalCrossentropy")
+        super().__init__(from_logits, reduction, name, label_smoothing, axis)
+
+    def check(self, y_true: Array, output_shape: tuple[int, ...]) -> None:
+        if y_true.shape[1:] != output_shape:
+            raise ShapeError(
+                f"{self.name}: labels of shape {y_true.shape} do not fit the model's output {(None, *output_shape)}; "
+                "one-hot them with minicnn.utils.to_categorical, or use SparseCategoricalCrossentropy for class numbers."
+            )
+
+    def align(self, y_true: Array, y_pred: Array) -> Array:
+        t = np.asarray(y_true, y_pred.dtype)
+        if self.label_smoothing:
+            number = t.dtype.type
+            t = t * number(1 - self.label_smoothing) + number(self.label_smoothing / t.shape[-1])
+        return t
+
+    def value(self, y_true: Array, y_pred: Array) -> Array:
+        return self.value_and_gradient(y_true, y_pred, NUMPY)[0]
+
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
+        return self.value_and_gradient(y_true, y_pred, NUMPY)[1]
+
+    def value_and_gradient(self, y_true: Array, y_pred: Array, kernels: KernelSet) -> tuple[Array, Array]:
+        if self.from_logits:
+            classes = y_pred.shape[-1]
+            losses, _, dz = kernels.softmax_cross_entropy(y_pred.reshape(-1, classes), y_true.reshape(-1, classes))
+            return losses.reshape(y_pred.shape[:-1]), dz.reshape(y_pred.shape)
+        total = y_pred.sum(axis=-1, keepdims=True)
+        q = y_pred / total
+        clipped = np.clip(q, EPSILON, 1 - EPSILON)
+        losses = -np.sum(y_true * np.log(clipped), axis=-1)
+        dq = np.where((q >= EPSILON) & (q <= 1 - EPSILON), -y_true / clipped, np.zeros((), y_pred.dtype))
+        return losses, (dq - np.sum(dq * q, axis=-1, keepdims=True)) / total
+
+    def get_config(self) -> Config:
+        return {**super().get_config(), "label_smoothing": self.label_smoothing, "axis": -1}
+
+
+class SparseCategoricalCrossentropy(_CrossEntropy):
+    """Cross-entropy with class numbers: L = −log p_t. CategoricalCrossentropy of the one-hot labels.
+
+    On probabilities: clipped to [1e-7, 1 − 1e-7], then taken as softmax logits log p, which divides by their sum.
+
+    Shapes: y_true (N, ...) or (N, ..., 1), integers 0 to K − 1; y_pred (N, ..., K).
+    """
+
+    activation = SoftmaxActivation
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: Any = None,
+        reduction: str | None = "sum_over_batch_size",
+        axis: int = -1,
+        name: str | None = "sparse_categorical_crossentropy",
+        **kwargs: Any,
+    ) -> None:
+        _only_default(kwargs, "SparseCategoricalCrossentropy")
+        _only_default({"ignore_class": ignore_class}, "SparseCategoricalCrossentropy")
+        super().__init__(from_logits, reduction, name, axis=axis)
+
+    def check(self, y_true: Array, output_shape: tuple[int, ...]) -> None:
+        if y_true.shape[1:] not in (output_shape[:-1], (*output_shape[:-1], 1)):
+            raise ShapeError(
+                f"{self.name}: labels of shape {y_true.shape} do not fit the model's output {(None, *output_shape)}; "
+                "give one class number for each sample, or use CategoricalCrossentropy for one-hot labels."
+            )
+        check_class_numbers(y_true, output_shape[-1], self.name)
+
+    def align(self, y_true: Array, y_pred: Array) -> Array:
+        numbers = y_true.reshape(y_pred.shape[:-1]).astype(np.int64)
+        return np.asarray(numbers[..., None] == np.arange(y_pred.shape[-1]), y_pred.dtype)
+
+    def value(self, y_true: Array, y_pred: Array) -> Array:
+        return self.value_and_gradient(y_true, y_pred, NUMPY)[0]
+
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
+        return self.value_and_gradient(y_true, y_pred, NUMPY)[1]
+
+    def value_and_gradient(self, y_true: Array, y_pred: Array, kernels: KernelSet) -> tuple[Array, Array]:
+        classes = y_pred.shape[-1]
+        clipped = y_pred if self.from_logits else np.clip(y_pred, EPSILON, 1 - EPSILON)
+        z = y_pred if self.from_logits else np.log(clipped)
+        losses, _, dz = kernels.softmax_cross_entropy(z.reshape(-1, classes), y_true.reshape(-1, classes))
+        dz = dz.reshape(y_pred.shape)
+        if not self.from_logits:  # z = log p, where p is not clipped
+            dz = np.where(clipped == y_pred, dz / clipped, np.zeros((), y_pred.dtype))
+        return losses.reshape(y_pred.shape[:-1]), dz
+
+
+class BinaryCrossentropy(_CrossEntropy):
+    """Cross-entropy of K yes-or-no outputs: L = −1/K · Σ over k of t_k·log p_k + (1 − t_k)·log(1 − p_k).
+
+    On probabilities: clipped to [1e-7, 1 − 1e-7]. On logits (from_logits=True, or behind a sigmoid layer): with p = sigmoid(z),
+    L = mean of max(z, 0) − z·t + log(1 + e^−|z|), dL/dz_k = (p_k − t_k)/K. label_smoothing s: t·(1 − s) + s/2.
+
+    Shapes: y_true and y_pred (N, ..., K).
+    """
+
+    activation = Sigmoid
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "binary_crossentropy",
+        **kwargs: Any,
+    ) -> None:
+        _only_default(kwargs, "BinaryCrossentropy")
+        super().__init__(from_logits, reduction, name, label_smoothing, axis)
+
+    def align(self, y_true: Array, y_pred: Array) -> Array:
+        t = super().align(y_true, y_pred)
+        if self.label_smoothing:
+            number = t.dtype.type
+            t = t * number(1 - self.label_smoothing) + number(0.5 * self.label_smoothing)
+        return t
+
+    def value(self, y_true: Array, y_pred: Array) -> Array:
+        if self.from_logits:
+            terms = np.maximum(y_pred, 0) - y_pred * y_true + np.log1p(np.exp(-np.abs(y_pred)))
+        else:
+            p = np.clip(y_pred, EPSILON, 1 - EPSILON)
+            terms = -(y_true * np.log(p) + (1 - y_true) * np.log(1 - p))
+        return np.asarray(terms.mean(axis=-1))
+
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
+        outputs = y_pred.dtype.type(y_pred.shape[-1])
+        if self.from_logits:
+            return np.asarray((NUMPY.sigmoid(y_pred) - y_true) / outputs)
+        p = np.clip(y_pred, EPSILON, 1 - EPSILON)
+        return np.where(p == y_pred, (p - y_true) / (p * (1 - p)), np.zeros((), y_pred.dtype)) / outputs
+
+    def get_config(self) -> Config:
+        return {**super().get_config(), "label_smoothing": self.label_smoothing, "axis": -1}
+
+
+class MeanSquaredError(Loss):
+    """L = 1/K · Σ over k of (y_k − t_k)²;  dL/dy_k = 2·(y_k − t_k)/K.
+
+    Shapes: y_true and y_pred (N, ..., K).
+    """
+
+    def __init__(
+        self, reduction: str | None = "sum_over_batch_size", name: str | None = "mean_squared_error", **kwargs: Any
+    ) -> None:
+        _only_default(kwargs, "MeanSquaredError")
+        super().__init__(reduction, name)
+
+    def value(self, y_true: Array, y_pred: Array) -> Array:
+        return np.asarray(np.mean((y_pred - y_true) ** 2, axis=-1))
+
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
+        return (y_pred - y_true) * y_pred.dtype.type(2 / y_pred.shape[-1])
+
+
+def check_class_numbers(labels: Array, classes: int, owner: str) -> None:
+    """Raise DataError unless labels are whole numbers from 0 to classes − 1."""
+    if labels.size == 0:
+        return
+    if labels.dtype.kind == "f" and not np.array_equal(labels, np.floor(labels)):
+        raise DataError(f"{owner}: labels must be whole class numbers, got fractions; one-hot labels need CategoricalCrossentropy.")
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"{owner}: labels must lie between 0 and {classes - 1}, got {low} to {high}; the model has {classes} outputs."
+        )
+
+
+def check_distributions(labels: Array, owner: str) -> None:
+    """Raise DataError unless every row of labels is one-hot, or a distribution: entries of 0 to 1 whose sum is 1."""
+    if labels.size == 0:
+        return
+    bad = (labels.min(axis=-1) < 0) | (np.abs(labels.sum(axis=-1, dtype=np.float64) - 1) > 1e-3)
+    if bad.any():
+        row = np.argwhere(bad)[0]
+        raise DataError(
+            f"{owner}: labels must be one-hot (or a distribution), but the row at {tuple(map(int, row))} is "
+            f"{np.array2string(labels[tuple(row)], threshold=12)}; use minicnn.utils.to_categorical."
+        )
+
+
+def _only_default(kwargs: Config, owner: str) -> None:
+    for key, value in kwargs.items():
+        if value is not None:
+            raise ConfigError(f"{owner}: {key}={value!r} is not supported by minicnn; leave it out.")
+
+
+def _floating(array: Any) -> Array:
+    array = np.asarray(array)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+LOSSES = table_of(
+    CategoricalCrossentropy,
+    SparseCategoricalCrossentropy,
+    BinaryCrossentropy,
+    MeanSquaredError,
+    aliases={"mse": MeanSquaredError, "MSE": MeanSquaredError, "bce": BinaryCrossentropy, "BCE": BinaryCrossentropy},
+)
+
+
+def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Loss:
+    """The loss for a name, a class, an instance or a config. Raises ConfigError otherwise."""
+    return resolve("loss", Loss, LOSSES, identifier, custom_objects)
+
+
+def serialize(loss: Loss) -> Config:
+    """{"class_name", "config"}, from which get makes the loss again."""
+    return {"class_name": type(loss).__name__, "config": loss.get_config()}

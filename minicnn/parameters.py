@@ -1,0 +1,86 @@
+"""All trained parameters of a model, laid end to end in one array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from minicnn.layers import Layer
+from minicnn.optimizers import Optimizer
+from minicnn.typing import Array
+
+Owner = tuple[Layer, str]
+"""A layer and the name of one of its parameters."""
+
+
+def trainable_owners(layers: Iterable[Layer]) -> list[Owner]:
+    """Every parameter that training changes, in the order in which Keras numbers optimizer slots."""
+    return [(layer, name) for layer in layers if layer.trainable for name in layer.params]
+
+
+class ParameterBuffer:
+    """weights and gradients (P,), each one array; segments: one slice of them for each parameter.
+
+    The layers hold views, so that a layer's `params` and the buffer are the same memory: an optimizer's step, clipping by
+    the global norm and counting are then one pass each, whatever the number of layers. Frozen parameters and state stay outside.
+    """
+
+    def __init__(self, owners: list[Owner], dtype: np.dtype[Any]) -> None:
+        self.owners = owners
+        self.segments = list(_slices(layer.params[name].size for layer, name in owners))
+        size = self.segments[-1].stop if owners else 0
+        self.weights: Array = np.empty(size, dtype)
+        self.gradients: Array = np.zeros(size, dtype)
+        for (layer, name), segment in zip(owners, self.segments, strict=True):
+            parameter = layer.params[name]
+            self.weights[segment] = parameter.reshape(-1)
+            layer.params[name] = self.weights[segment].reshape(parameter.shape)
+            layer.grads[name] = self.gradients[segment].reshape(parameter.shape)
+
+    def holds(self, owners: list[Owner]) -> bool:
+        """Whether these are the parameters packed here, and the layers still hold the views."""
+        return len(owners) == len(self.owners) and all(
+            layer is own_layer
+            and name == own_name
+            and layer.params[name].base is self.weights
+            and layer.grads[name].base is self.gradients
+            for (layer, name), (own_layer, own_name) in zip(owners, self.owners, strict=True)
+        )
+
+    def move_slots(self, optimizer: Optimizer, previous: ParameterBuffer | None) -> None:
+        """Lay out the optimizer's slots like this buffer, keeping what each parameter had in the previous one."""
+        if previous is None or not optimizer.slots:
+            return
+        old_segments = {(id(layer), name): s for (layer, name), s in zip(previous.owners, previous.segments, strict=True)}
+        for slot_name, old in list(optimizer.slots.items()):
+            new = optimizer.new_slot(slot_name, self.weights.size, self.weights.dtype)
+            for (layer, name), segment in zip(self.owners, self.segments, strict=True):
+                source = old_segments.get((id(layer), name))
+                if source is not None and source.stop - source.start == segment.stop - segment.start:
+                    new[segment] = old[source]
+            optimizer.slots[slot_name] = new
+
+    def penalty(self) -> float:
+        """The sum of the regularizers' penalties, for the weights as they are."""
+        return float(
+            sum(
+                layer.regularizers[name].value(layer.params[name])
+                for layer, name in self.owners
+                if name in layer.regularizers
+            )
+        )
+
+    def add_penalty_gradients(self) -> None:
+        """Add each regularizer's gradient to its parameter's."""
+        for layer, name in self.owners:
+            if name in layer.regularizers:
+                layer.regularizers[name].add_gradient(layer.params[name], layer.grads[name])
+
+
+def _slices(sizes: Iterable[int]) -> Iterator[slice]:
+    start = 0
+    for size in sizes:
+        yield slice(start, start + size)
+        start += size

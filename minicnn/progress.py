@@ -1,0 +1,79 @@
+"""What a person sees while training runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from minicnn.errors import ConfigError
+
+REFRESH = 0.1
+"""Seconds between two updates of the bar's numbers."""
+
+
+def verbosity(verbose: Any, owner: str) -> int:
+    """0 silent, 1 a progress bar, 2 a line an epoch; "auto" is 1. Raises ConfigError for anything else."""
+    if verbose == "auto":
+        return 1
+    if verbose not in (0, 1, 2):
+        raise ConfigError(f'{owner}: verbose must be 0, 1, 2 or "auto", got {verbose!r}.')
+    return int(verbose)
+
+
+def format_logs(logs: dict[str, float]) -> str:
+    """loss: 0.1234 - accuracy: 0.9876, with exponents for small numbers, as Keras prints them."""
+    return " - ".join(f"{name}: {value:{'.4f' if abs(value) > 1e-3 else '.4e'}}" for name, value in logs.items())
+
+
+class Progress:
+    """The bar and the lines of one run over `epochs` epochs of `steps` batches (None: not known).
+
+    On a terminal, verbose=1 draws a bar that is redrawn in place; elsewhere each epoch prints one line when it is over,
+    so that log files stay readable.
+    """
+
+    def __init__(self, verbose: int, steps: int | None, title: str = "") -> None:
+        self.verbose, self.steps, self.title = verbose, steps, title
+        self._bar: Any = None
+        self._done = 0
+        self._started = time.perf_counter()
+        self._refreshed = 0.0
+
+    def start(self, title: str) -> None:
+        """Begin an epoch."""
+        self.title, self._done, self._started = title, 0, time.perf_counter()
+        if self.verbose == 1 and sys.stdout.isatty():
+            from tqdm import tqdm
+
+            form = "{desc} {n_fmt}/{total_fmt} |{bar:24}| {elapsed}<{remaining}{postfix}"
+            self._bar = tqdm(total=self.steps, desc=title, file=sys.stdout, bar_format=form if self.steps else None, leave=False)
+
+    @property
+    def due(self) -> bool:
+        """Whether the bar wants new numbers: they cost more than a small batch, so not after every one."""
+        return self._bar is not None and time.perf_counter() - self._refreshed > REFRESH
+
+    def advance(self, logs: dict[str, float] | None = None) -> None:
+        """One batch more."""
+        self._done += 1
+        if self._bar is not None:
+            if logs is not None:
+                self._bar.set_postfix_str(format_logs(logs), refresh=False)
+                self._refreshed = time.perf_counter()
+            self._bar.update()
+
+    def finish(self, logs: dict[str, float]) -> None:
+        """The epoch is over: the bar gives way to its line."""
+        self.close()
+        if self.verbose:
+            seconds = time.perf_counter() - self._started
+            each = seconds / max(1, self._done) * 1e3
+            parts = [f"{self.title} {self._done}/{self._done}", f"{seconds:.1f}s, {each:.1f} ms/step", format_logs(logs)]
+            print(" - ".join(p for p in parts if p), flush=True)
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -1,0 +1,80 @@
+"""What training and evaluation report: the running loss and metrics of one epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from minicnn.errors import ConfigError
+from minicnn.metrics import Metric, metric_for
+from minicnn.typing import Array
+
+Logs = dict[str, float]
+
+
+class Scores:
+    """The loss and the metrics of an epoch so far, under the names that histories and callbacks see.
+
+    Every batch counts with its size, the last partial one as well. Metrics are of the predictions before the batch's
+    update, those in `metrics` without sample weights, those in `weighted_metrics` with them.
+    """
+
+    def __init__(self, metrics: Sequence[Metric], weighted_metrics: Sequence[Metric]) -> None:
+        taken = {"loss"}
+        self._metrics = [(_free_name(m.name, "", taken), m, False) for m in metrics]
+        self._metrics += [(_free_name(m.name, "weighted_", taken), m, True) for m in weighted_metrics]
+        self.reset()
+
+    def reset(self) -> None:
+        """Start an epoch."""
+        self._loss_sum, self._samples = 0.0, 0
+        for _, metric, _ in self._metrics:
+            metric.reset_state()
+
+    def update(self, loss: float, y_true: Array, y_pred: Array, sample_weight: Array | None) -> None:
+        """Add a batch: its loss (penalties included) and its predictions."""
+        self._loss_sum += loss * len(y_pred)
+        self._samples += len(y_pred)
+        for _, metric, weighted in self._metrics:
+            if weighted and sample_weight is not None:
+                metric.update_state(y_true, y_pred, sample_weight)
+            else:
+                metric.update_state(y_true, y_pred)
+
+    def logs(self, prefix: str = "") -> Logs:
+        """{"loss": ..., "accuracy": ...} as Python floats, over all batches since reset."""
+        loss = self._loss_sum / self._samples if self._samples else 0.0
+        return {f"{prefix}loss": loss} | {f"{prefix}{name}": float(m.result()) for name, m, _ in self._metrics}
+
+    @property
+    def names(self) -> list[str]:
+        return ["loss", *(name for name, _, _ in self._metrics)]
+
+
+def _free_name(name: str, prefix: str, taken: set[str]) -> str:
+    """The metric's own name, with the prefix or a number where it is taken."""
+    candidates = [name] + ([prefix + name] if prefix else []) + [f"{prefix}{name}_{k}" for k in range(1, 1000)]
+    free = next(c for c in candidates if c not in taken)
+    taken.add(free)
+    return free
+
+
+def check_metrics(metrics: Any, argument: str) -> list[Any]:
+    """The list of metrics that compile was given; each must be resolvable. Raises ConfigError for an unknown one."""
+    if metrics is None:
+        return []
+    if isinstance(metrics, Mapping):
+        raise ConfigError(f"compile: {argument} must be a list, got a dict; a Sequential has one output.")
+    given = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
+    for metric in given:
+        metric_for(metric, (1, 1), (1, 1))
+    return given
+
+
+def make_scores(metrics: list[Any], weighted: list[Any], y_shape: Sequence[int], output_shape: Sequence[int]) -> Scores:
+    """Scores for labels (N, ...) of y_shape and outputs of output_shape (without the batch)."""
+    shapes = tuple(y_shape), (None, *output_shape)
+    return Scores(
+        [metric_for(m, *shapes) for m in metrics],  # type: ignore[arg-type]
+        [metric_for(m, *shapes) for m in weighted],  # type: ignore[arg-type]
+    )

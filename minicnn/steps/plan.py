@@ -1,0 +1,173 @@
+"""The plan: from the list of layers to the list of steps that a pass runs through.
+
+A step has the signature of a layer's two passes and stands for one layer or several. `RULES` is the one place where it is decided
+which: rules are tried in order at each layer, and the first that answers says how many layers its step takes.
+A fast path is a rule and a step in a file of its own; no layer is edited for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from minicnn.activations import Activation
+from minicnn.layers import ActivatedLayer, Layer, Run, Softmax
+from minicnn.layers import Activation as ActivationLayer
+from minicnn.losses import Loss
+from minicnn.typing import Array
+
+
+class Step(Protocol):
+    """One or several layers, run as one."""
+
+    @property
+    def layers(self) -> Sequence[Layer]: ...
+
+    def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
+        """y, and what backward needs."""
+
+    def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
+        """dx, or None if not needed; sets the layers' grads. May overwrite dy."""
+
+
+@dataclass(frozen=True)
+class LayerStep:
+    """Any one layer, the caller's own included. position: its place in the model."""
+
+    layer: Layer
+    position: int
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        return (self.layer,)
+
+    def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
+        return self.layer.forward(x, run.at(self.position))
+
+    def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
+        return self.layer.backward(dy, saved, run.at(self.position), need_dx)
+
+    def __str__(self) -> str:
+        return f"LayerStep({self.layer})"
+
+
+@dataclass(frozen=True)
+class LogitsStep:
+    """The last layer without its softmax or sigmoid, for a loss that takes logits.
+
+    Softmax followed by the logarithm of cross-entropy loses what rounds to 0 or 1; on the logits both are one
+    operation (kernels/softmax.py) with the gradient p − t, as Keras on TensorFlow computes it.
+    """
+
+    layer: Layer
+    position: int
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        return (self.layer,)
+
+    def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
+        if isinstance(self.layer, ActivatedLayer):
+            return self.layer.linear(x, run.at(self.position))
+        return x, None
+
+    def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
+        if isinstance(self.layer, ActivatedLayer):
+            return self.layer.linear_backward(dy, saved, run.at(self.position), need_dx)
+        return dy if need_dx else None
+
+    def __str__(self) -> str:
+        return f"LogitsStep({self.layer}), with the loss on the logits"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a model, for one loss (None: for predicting).
+
+    loss: to be applied to the last step's output; it takes logits where `output` is set. output: the activation that the
+    last step left out, which turns logits into predictions.
+    """
+
+    steps: tuple[Step, ...]
+    loss: Loss | None = None
+    output: Activation | None = None
+
+    def forward(self, x: Array, run: Run) -> tuple[Array, list[Any]]:
+        """The last step's output, and what each step saved for backward."""
+        saved = []
+        for step in self.steps:
+            x, kept = step.forward(x, run)
+            saved.append(kept)
+        return x, saved
+
+    def predict(self, x: Array, run: Run) -> Array:
+        """The last step's output, keeping nothing on the way."""
+        for step in self.steps:
+            x, _ = step.forward(x, run)
+        return x
+
+    def backward(self, dy: Array, saved: list[Any], run: Run, need_dx: bool = False) -> Array | None:
+        """Sets the grads of every trainable layer, from the last step to the first that has any; dL/dx if needed."""
+        first = 0 if need_dx else self._first_trained()
+        gradient: Array | None = dy
+        for k in range(len(self.steps) - 1, first - 1, -1):
+            assert gradient is not None
+            gradient = self.steps[k].backward(gradient, saved[k], run, need_dx or k > first)
+        return gradient if need_dx else None
+
+    def _first_trained(self) -> int:
+        for k, step in enumerate(self.steps):
+            if any(layer.trainable and layer.params for layer in step.layers):
+                return k
+        return len(self.steps)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{k:3d}  {step}" for k, step in enumerate(self.steps))
+
+
+Rule = Callable[[Sequence[Layer], int, Loss | None], tuple[Step, int] | None]
+"""(layers, i, loss) to a step that begins at layer i and the number of layers it takes, or None."""
+
+
+def left_out_activation(layer: Layer, loss: Loss | None) -> Activation | None:
+    """The layer's output activation, if it is the one that the loss is differentiated through."""
+    if loss is None or loss.activation is None or getattr(loss, "from_logits", True):
+        return None
+    if isinstance(layer, Softmax):
+        from minicnn.activations import softmax
+
+        activation: Any = softmax if layer.axis in (-1, len(layer.input_shape or ())) else None
+    else:
+        activation = getattr(layer, "activation", None)
+    known = isinstance(layer, (ActivatedLayer, ActivationLayer, Softmax))
+    return activation if known and type(activation) is loss.activation else None
+
+
+def logits_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[Step, int] | None:
+    """The last layer, where it ends in the activation that the loss is differentiated through."""
+    if i == len(layers) - 1 and left_out_activation(layers[i], loss) is not None:
+        return LogitsStep(layers[i], i), 1
+    return None
+
+
+def layer_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[Step, int] | None:
+    """Any layer."""
+    return LayerStep(layers[i], i), 1
+
+
+RULES: tuple[Rule, ...] = (logits_rule, layer_rule)
+
+
+def make_plan(layers: Sequence[Layer], loss: Loss | None = None, rules: Sequence[Rule] = RULES) -> Plan:
+    """The plan for these layers: at each layer the first rule that answers."""
+    steps: list[Step] = []
+    i = 0
+    while i < len(layers):
+        step, taken = next(answer for rule in rules if (answer := rule(layers, i, loss)) is not None)
+        steps.append(step)
+        i += taken
+    output = left_out_activation(layers[-1], loss) if layers else None
+    if output is not None and hasattr(loss, "on_logits"):
+        return Plan(tuple(steps), loss.on_logits(), output)
+    return Plan(tuple(steps), loss)

@@ -1,0 +1,55 @@
+"""Small helpers under Keras's names."""
+
+from typing import Any
+
+import numpy as np
+
+from minicnn import naming
+from minicnn.errors import ConfigError, DataError
+from minicnn.typing import Array
+
+
+def to_categorical(x: Any, num_classes: int | None = None) -> Array:
+    """One-hot rows from class numbers: (...) or (..., 1) to (..., num_classes), float64 as in Keras 3.
+
+    x: integers; floats are cut to integers. A negative number counts from the end: −1 is the last class.
+    num_classes: None means the largest number of x plus 1.
+    Raises DataError for a number that is no class and for x that holds no numbers, ConfigError for bad num_classes.
+    """
+    labels = _class_numbers(x)
+    if num_classes is not None and (
+        isinstance(num_classes, bool) or not isinstance(num_classes, (int, np.integer)) or num_classes < 0
+    ):
+        raise ConfigError(f"to_categorical: num_classes must be a positive integer or None, got {num_classes!r}.")
+    if not num_classes:
+        if not labels.size:
+            raise DataError(f"to_categorical: x of shape {labels.shape} is empty; say num_classes.")
+        num_classes = int(labels.max()) + 1
+    wrong = labels[(labels >= num_classes) | (labels < -num_classes)]
+    if wrong.size:
+        raise DataError(
+            f"to_categorical: x holds {wrong[0]}, which is none of {num_classes} classes; raise num_classes."
+        )
+    if labels.ndim > 1 and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    one_hot = np.zeros((labels.size, num_classes))
+    one_hot[np.arange(labels.size), labels.ravel()] = 1
+    return one_hot.reshape(*labels.shape, num_classes)
+
+
+def _class_numbers(x: Any) -> Array:
+    """x as int64. Raises DataError unless it is an array of finite numbers."""
+    try:
+        labels = np.asarray(x)
+    except ValueError:  # rows of different lengths
+        raise DataError("to_categorical: x must be an array of class numbers, got rows of different lengths.") from None
+    if labels.dtype.kind not in "biuf":
+        raise DataError(f"to_categorical: x must hold class numbers, got dtype {labels.dtype}; convert it to integers.")
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise DataError("to_categorical: x holds NaN or infinity; class numbers are finite.")
+    return labels.astype(np.int64)
+
+
+def clear_session() -> None:
+    """Start automatic layer names anew: the next Conv2D is conv2d again. Nothing else is kept between models."""
+    naming.reset()

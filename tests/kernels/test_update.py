@@ -1,0 +1,164 @@
+"""The optimizers' updates: loops, NumPy and Numba agree, and the values are those of the formulas."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minicnn.kernels import update
+from minicnn.kernels.jit import get_num_threads, set_num_threads
+
+SIZES = st.sampled_from([0, 1, 2, 7, update.BLOCK - 1, update.BLOCK, update.BLOCK + 1, 2 * update.BLOCK + 3])
+
+# operation: number of slots, which of them the variant does without, scalars after the arrays
+OPERATIONS = {
+    "sgd": (0, (), (0.1, 0.01)),
+    "sgd without decay": (0, (), (0.1, 0.0)),
+    "momentum": (1, (), (0.1, 0.9, False, 0.01)),
+    "momentum, nesterov": (1, (), (0.1, 0.9, True, 0.01)),
+    "rmsprop": (3, (1, 2), (0.1, 0.9, 0.1, 0.0, 0.01, 0.01)),
+    "rmsprop, momentum": (3, (2,), (0.1, 0.9, 0.1, 0.5, 0.01, 0.01)),
+    "rmsprop, centered": (3, (1,), (0.1, 0.9, 0.1, 0.0, 0.01, 0.01)),
+    "rmsprop, both": (3, (), (0.1, 0.9, 0.1, 0.5, 0.01, 0.01)),
+    "adagrad": (1, (), (0.1, 0.01, 0.01)),
+    "adadelta": (2, (), (0.1, 0.9, 0.1, 0.01, 0.01)),
+    "adam": (3, (2,), (0.1, 0.1, 0.01, 0.01, 0.01)),
+    "adam, amsgrad": (3, (), (0.1, 0.1, 0.01, 0.01, 0.01)),
+}
+
+
+def function(operation, version):
+    return getattr(update, f"{operation.split(',')[0].split(' ')[0]}_{version}")
+
+
+def arguments(operation, size, dtype, seed=0):
+    """Weights, gradients, slots and scalars. Slots are positive, and mean squares above the squares of means."""
+    slots, absent, values = OPERATIONS[operation]
+    rng = np.random.default_rng(seed)
+    weights, gradients = rng.standard_normal((2, size)).astype(dtype)
+    made = [rng.uniform(0.1, 0.3, size).astype(dtype) for _ in range(slots)]
+    made = [slot[:0].copy() if i in absent else slot for i, slot in enumerate(made)]
+    return [weights, gradients, *made, *(v if isinstance(v, bool) else np.dtype(dtype).type(v) for v in values)]
+
+
+def copied(args):
+    return [a.copy() if isinstance(a, np.ndarray) else a for a in args]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("operation", OPERATIONS)
+@settings(deadline=None, max_examples=12)  # the first example compiles
+@given(size=SIZES, seed=st.integers(0, 2**32 - 1))
+def test_versions_agree(operation, dtype, size, seed):
+    given_args = arguments(operation, size, dtype, seed)
+    expected = copied(given_args)
+    function(operation, "loops")(*expected)
+    assert size == 0 or not np.array_equal(expected[0], given_args[0])
+    np.testing.assert_array_equal(expected[1], given_args[1])  # gradients are only read
+    # Two steps of one unit in the last place, at values around 1: Numba may fuse a product with a sum.
+    tolerance = 8 * np.finfo(dtype).eps
+    for version in ("numpy", "numba"):
+        got = copied(given_args)
+        function(operation, version)(*got)
+        for a, b in zip(got, expected, strict=True):
+            if isinstance(a, np.ndarray):
+                assert a.dtype == dtype
+                np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@settings(deadline=None, max_examples=20)
+@given(size=SIZES, seed=st.integers(0, 2**32 - 1))
+def test_squared_norms_agree(dtype, size, seed):
+    x = np.random.default_rng(seed).standard_normal(size).astype(dtype)
+    expected = update.squared_norm_loops(x)
+    assert update.squared_norm_numba(x) == pytest.approx(expected, rel=1e-13)
+    assert update.squared_norm_numpy(x) == pytest.approx(expected, rel=1e-13)
+
+
+@pytest.mark.parametrize("version", ["loops", "numpy", "numba"])
+def test_squared_norm_neither_overflows_nor_forgets(version):
+    squared_norm = getattr(update, f"squared_norm_{version}")
+    assert squared_norm(np.full(3, 1e30, np.float32)) == pytest.approx(3e60, rel=1e-6)
+    many = np.full(3 * update.BLOCK, 1e-4, np.float32)
+    many[0] = 1.0  # in float32 each of the others would be lost beside it
+    assert squared_norm(many) == pytest.approx(1 + (many.size - 1) * 1e-8, rel=1e-12)
+    assert squared_norm(np.array([], np.float32)) == 0.0
+    assert squared_norm(np.array([3.0, 4.0])) == 25.0
+    assert np.isnan(squared_norm(np.array([1.0, np.nan])))
+
+
+@pytest.mark.parametrize("version", ["loops", "numpy", "numba"])
+@pytest.mark.parametrize(
+    ("operation", "given_args", "expected"),
+    [
+        # w 4 - 0.25·4 - 0.5·2
+        ("sgd", ([4.0], [2.0], 0.5, 0.25), ([2.0],)),
+        # u 0.5·2 - 0.5·2 = 0, w 4 - 1 + 0; Nesterov goes on to 0.5·0 - 0.5·2
+        ("momentum", ([4.0], [2.0], [2.0], 0.5, 0.5, False, 0.25), ([3.0], [2.0], [0.0])),
+        ("momentum", ([4.0], [2.0], [2.0], 0.5, 0.5, True, 0.25), ([2.0], [2.0], [0.0])),
+        # v 0.75·4 + 0.25·16 = 7, step 0.5·4/√(7 + 2) = 2/3
+        ("rmsprop", ([4.0], [4.0], [4.0], [], [], 0.5, 0.75, 0.25, 0.0, 2.0, 0.25), ([3 - 2 / 3], [4.0], [7.0])),
+        # a 0.75·0 + 0.25·4 = 1: step 2/√(7 - 1 + 3) = 2/3, u 0.5·2 + 2/3
+        (
+            "rmsprop",
+            ([4.0], [4.0], [4.0], [2.0], [0.0], 0.5, 0.75, 0.25, 0.5, 3.0, 0.0),
+            ([4 - 5 / 3], [4.0], [7.0], [5 / 3], [1.0]),
+        ),
+        # G 3 + 4 = 7, step 0.5·2/√(7 + 2)
+        ("adagrad", ([4.0], [2.0], [3.0], 0.5, 2.0, 0.25), ([3 - 1 / 3], [2.0], [7.0])),
+        # G 0.5·10 + 0.5·4 = 7, s 2·√(2 + 2)/√(7 + 2) = 4/3, D 0.5·2 + 0.5·16/9
+        (
+            "adadelta",
+            ([4.0], [2.0], [10.0], [2.0], 0.5, 0.5, 0.5, 2.0, 0.25),
+            ([3 - 2 / 3], [2.0], [7.0], [17 / 9]),
+        ),
+        # m 1 + 0.5·(3 - 1) = 2, v 1 + 0.375·(9 - 1) = 4, step 2·2/(2 + 2)
+        ("adam", ([4.0], [3.0], [1.0], [1.0], [], 2.0, 0.5, 0.375, 2.0, 0.25), ([2.0], [3.0], [2.0], [4.0])),
+        # the largest so far, 36, divides: 2·2/(6 + 2)
+        (
+            "adam",
+            ([4.0], [3.0], [1.0], [1.0], [36.0], 2.0, 0.5, 0.375, 2.0, 0.0),
+            ([3.5], [3.0], [2.0], [4.0], [36.0]),
+        ),
+    ],
+)
+def test_by_hand(version, operation, given_args, expected):
+    args = [np.array(a, np.float64) if isinstance(a, list) else a for a in given_args]
+    function(operation, version)(*args)
+    arrays = [a for a in args if isinstance(a, np.ndarray) and a.size]
+    for got, want in zip(arrays, expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-15)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_bits_do_not_depend_on_the_threads_nor_on_the_place(operation):
+    args = arguments(operation, 3 * update.BLOCK + 5, np.float32)
+    args = [a if not isinstance(a, np.ndarray) or not a.size else np.full_like(a, a[0]) for a in args]
+    before = get_num_threads()
+    results = []
+    try:
+        for threads in sorted({1, before}):
+            set_num_threads(threads)
+            results.append(copied(args))
+            function(operation, "numba")(*results[-1])
+    finally:
+        set_num_threads(before)
+    for got in results:
+        assert len(np.unique(got[0])) == 1  # equal elements stay equal, in vector instructions and beside them
+        np.testing.assert_array_equal(got[0], results[0][0])
+
+
+def test_one_compiled_signature_a_dtype():
+    for dtype in (np.float32, np.float64):
+        for operation in OPERATIONS:
+            function(operation, "numba")(*arguments(operation, 5, dtype))
+    for operation in ("sgd", "momentum", "rmsprop", "adagrad", "adadelta", "adam"):
+        assert len(function(operation, "numba").signatures) == 2
+
+
+@pytest.mark.parametrize("version", ["loops", "numpy", "numba"])
+def test_amsgrad_hands_nan_on(version):
+    args = [np.array(a) for a in ([1.0], [np.nan], [0.0], [0.0], [5.0])]
+    function("adam", version)(*args, 0.1, 0.1, 0.1, 0.1, 0.0)
+    assert np.isnan(args[0][0])

@@ -1,0 +1,82 @@
+"""to_categorical and clear_session."""
+
+import numpy as np
+import pytest
+
+from minicnn import naming
+from minicnn.errors import ConfigError, DataError
+from minicnn.utils import clear_session, to_categorical
+
+
+def test_one_hot_rows():
+    rows = to_categorical([0, 2, 1, 2])
+    assert rows.dtype == np.float64
+    assert rows.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0, 1]]
+
+
+def test_num_classes_may_be_larger():
+    assert to_categorical([1, 0], 4).tolist() == [[0, 1, 0, 0], [1, 0, 0, 0]]
+
+
+def test_negative_numbers_count_from_the_end():
+    assert to_categorical([0, -1], num_classes=3).tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
+def test_floats_are_cut():
+    assert to_categorical([0.9, 2.9]).tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "result"),
+    [
+        ((), (3,)),
+        ((1,), (1, 3)),
+        ((4,), (4, 3)),
+        ((4, 1), (4, 3)),
+        ((1, 1), (1, 3)),
+        ((2, 4), (2, 4, 3)),
+        ((2, 4, 1), (2, 4, 3)),
+        ((0,), (0, 3)),
+    ],
+)
+def test_shapes(shape, result):
+    rows = to_categorical(np.full(shape, 2), 3)
+    assert rows.shape == result
+    np.testing.assert_array_equal(rows.argmax(-1) if rows.size else 2, 2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32, bool])
+def test_dtypes(dtype):
+    assert to_categorical(np.array([1, 0], dtype)).tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("x", "num_classes", "message"),
+    [
+        ([0, 3], 3, "to_categorical: x holds 3, which is none of 3 classes; raise num_classes."),
+        ([0, -4], 3, "to_categorical: x holds -4, which is none of 3 classes; raise num_classes."),
+        ([-1], None, "to_categorical: x holds -1, which is none of 0 classes; raise num_classes."),
+        ([], None, "to_categorical: x of shape (0,) is empty; say num_classes."),
+        (["a"], None, "to_categorical: x must hold class numbers, got dtype <U1; convert it to integers."),
+        ([None], None, "to_categorical: x must hold class numbers, got dtype object; convert it to integers."),
+        ([0.0, float("nan")], 3, "to_categorical: x holds NaN or infinity; class numbers are finite."),
+        ([[1], [1, 2]], 3, "to_categorical: x must be an array of class numbers, got rows of different lengths."),
+    ],
+)
+def test_what_is_no_class(x, num_classes, message):
+    with pytest.raises(DataError) as error:
+        to_categorical(x, num_classes)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("num_classes", [-1, 2.5, "3", True])
+def test_bad_num_classes(num_classes):
+    with pytest.raises(ConfigError, match="to_categorical: num_classes must be a positive integer or None, got"):
+        to_categorical([0], num_classes)
+
+
+def test_clear_session_starts_names_anew():
+    clear_session()
+    assert [naming.automatic_name("Conv2D") for _ in range(2)] == ["conv2d", "conv2d_1"]
+    clear_session()
+    assert naming.automatic_name("Conv2D") == "conv2d"
