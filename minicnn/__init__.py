@@ -1,6 +1,7 @@
 """minicnn: a convolutional-network engine to read and to use, on NumPy and Numba.
 
-Names, arguments and numbers are Keras's: change `keras` to `minicnn` in the import lines of a script, run it, then open the layer.
+Names, arguments and numbers are Keras's: change `keras` to `minicnn` in the import lines of a script, run it, then
+open the layer.
 """
 
 from minicnn import (
@@ -17,6 +18,7 @@ from minicnn import (
     metrics,
     models,
     optimizers,
+    plotting,
     regularizers,
     utils,
 )
@@ -42,6 +44,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "plotting",
     "regularizers",
     "utils",
 ]

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from minicnn.errors import ConfigError
-from minicnn.kernels import KernelSet
+from minicnn.kernels import NUMPY, KernelSet
+from minicnn.kernels.activation import SELU_ALPHA, SELU_SCALE
 from minicnn.lookup import resolve, table_of
 from minicnn.naming import snake_case
 from minicnn.typing import Array, Config
@@ -67,7 +68,7 @@ class Activation:
         return cls(**config)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.get_config() == other.get_config()  # type: ignore[attr-defined]
+        return isinstance(other, Activation) and type(self) is type(other) and self.get_config() == other.get_config()
 
     def __hash__(self) -> int:
         return hash(type(self))
@@ -85,13 +86,9 @@ class _Elementwise(Activation):
         return ()
 
     def value(self, x: Array) -> Array:
-        from minicnn.kernels import NUMPY
-
         return self.forward(x, NUMPY)
 
     def gradient(self, dy: Array, x: Array, y: Array) -> Array:
-        from minicnn.kernels import NUMPY
-
         return self.backward(dy, x, y, NUMPY)
 
     def forward(self, x: Array, kernels: KernelSet) -> Array:
@@ -158,13 +155,9 @@ class Selu(Activation):
     """f(x) = 1.0507·elu(x) with alpha = 1.6733."""
 
     def value(self, x: Array) -> Array:
-        from minicnn.kernels import NUMPY
-
         return self.forward(x, NUMPY)
 
     def gradient(self, dy: Array, x: Array, y: Array) -> Array:
-        from minicnn.kernels import NUMPY
-
         return self.backward(dy, x, y, NUMPY)
 
     def forward(self, x: Array, kernels: KernelSet) -> Array:
@@ -177,8 +170,6 @@ class Selu(Activation):
 
     @staticmethod
     def _constants(x: Array) -> tuple[Any, Any]:
-        from minicnn.kernels.activation import SELU_ALPHA, SELU_SCALE
-
         return x.dtype.type(SELU_ALPHA), x.dtype.type(SELU_SCALE)
 
 
@@ -216,13 +207,9 @@ class Softmax(Activation):
     """f(x)_k = e^x_k / Σ over j of e^x_j, along the last axis."""
 
     def value(self, x: Array) -> Array:
-        from minicnn.kernels import NUMPY
-
         return self.forward(x, NUMPY)
 
     def gradient(self, dy: Array, x: Array, y: Array) -> Array:
-        from minicnn.kernels import NUMPY
-
         return self.backward(dy, x, y, NUMPY)
 
     def forward(self, x: Array, kernels: KernelSet) -> Array:

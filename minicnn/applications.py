@@ -3,7 +3,8 @@
     model = minicnn.applications.lenet5()
     model = minicnn.applications.build("lenet5", seed=0)
 
-Each function returns an uncompiled Sequential for inputs of raw pixels, 0 to 255; its keyword arguments are those of Sequential: seed,
+Each function returns an uncompiled Sequential for inputs of raw pixels, 0 to 255; its keyword arguments are those of
+Sequential: seed,
 dtype, kernels, name.
 """
 
@@ -153,7 +154,8 @@ def lenet5_cifar10(**kwargs: Any) -> Sequential:
 
 
 def alexnet_cifar10(**kwargs: Any) -> Sequential:
-    """Exercise 7.3: AlexNet for CIFAR-10, with 11x11 kernels first, batch normalization, l2 and dropout. 21,627,658 parameters."""
+    """Exercise 7.3: AlexNet for CIFAR-10, with 11x11 kernels first, batch normalization, l2 and dropout. 21,627,658
+    parameters."""
     return Sequential(
         [
             Input(shape=CIFAR10_SHAPE),

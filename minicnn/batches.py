@@ -1,4 +1,5 @@
-"""Where training, evaluation and prediction get their batches from: arrays in a shuffled order, or the caller's iterable."""
+"""Where training, evaluation and prediction get their batches from: arrays in a shuffled order, or the caller's
+iterable."""
 
 from __future__ import annotations
 
@@ -94,7 +95,8 @@ class ArrayBatches:
 
 
 def gather(x: Array, rows: Array, dtype: np.dtype[Any], kernels: KernelSet) -> Array:
-    """x[rows] in dtype. An x that a kernel cannot read in place (strided, read-only, float16) goes by NumPy's indexing."""
+    """x[rows] in dtype. An x that a kernel cannot read in place (strided, read-only, float16) goes by NumPy's
+    indexing."""
     shape = (len(rows), *x.shape[1:])
     readable = x.flags.c_contiguous and x.flags.writeable and x.dtype.name in ("uint8", "float32", "float64")
     if not readable or x.ndim < 2:
@@ -141,7 +143,7 @@ class IterableBatches:
 
     def _start(self) -> Iterator[Any]:
         if self._one_shot:
-            return self.source  # type: ignore[no-any-return]
+            return iter(self.source)
         if hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__"):
             return (self.source[k] for k in range(len(self.source)))  # Keras's Sequence
         if self._iterator is None or self.steps is None:
@@ -170,7 +172,9 @@ def is_batch_source(x: Any, y: Any) -> bool:
 def _is_numbers(x: Any) -> bool:
     if hasattr(x, "__array__"):
         return True
-    return isinstance(x, (list, tuple)) and (len(x) == 0 or not isinstance(x[0], (tuple, list)) or not _holds_arrays(x[0]))
+    return isinstance(x, (list, tuple)) and (
+        len(x) == 0 or not isinstance(x[0], (tuple, list)) or not _holds_arrays(x[0])
+    )
 
 
 def _holds_arrays(item: Any) -> bool:
@@ -178,11 +182,14 @@ def _holds_arrays(item: Any) -> bool:
 
 
 def split_validation(x: Array, y: Array, w: Array | None, split: float) -> tuple[Any, Any]:
-    """The first (1 − split) of the samples for training and the rest for validation, before any shuffling, as Keras does."""
+    """The first (1 − split) of the samples for training and the rest for validation, before any shuffling, as Keras
+    does."""
     if isinstance(split, bool) or not isinstance(split, (int, float)) or not 0 < split < 1:
         raise ConfigError(f"fit: validation_split must lie between 0 and 1, got {split!r}.")
     count = int(np.floor(len(x) * (1 - split)))
     if count == 0 or count == len(x):
-        raise DataError(f"fit: validation_split={split} leaves no samples on one side of {len(x)}; change it or add samples.")
+        raise DataError(
+            f"fit: validation_split={split} leaves no samples on one side of {len(x)}; change it or add samples."
+        )
     cut = [(a[:count], a[count:]) if a is not None else (None, None) for a in (x, y, w)]
     return tuple(a for a, _ in cut), tuple(b for _, b in cut)

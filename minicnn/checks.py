@@ -20,7 +20,9 @@ def check_labels(y: Any, count: int, loss: Loss, output_shape: Shape, owner: str
         raise DataError(f"{owner}: needs labels y beside x, got None.")
     labels = as_numeric(y, f"{owner}: y")
     if labels.ndim == 0 or len(labels) != count:
-        raise DataError(f"{owner}: x has {count} samples and y has {len(labels) if labels.ndim else 1}; give one label each.")
+        raise DataError(
+            f"{owner}: x has {count} samples and y has {len(labels) if labels.ndim else 1}; give one label each."
+        )
     check_finite(labels, f"{owner}: y")
     loss.check(labels, output_shape)
     if isinstance(loss, CategoricalCrossentropy):
@@ -56,7 +58,9 @@ def class_weights(class_weight: Any, sample_weight: Array | None, y: Array, outp
     table = np.ones(max(output_shape[-1], int(classes.max(initial=0)) + 1))
     for number, weight in class_weight.items():
         if not 0 <= int(number) < len(table):
-            raise ConfigError(f"fit: class_weight names class {number!r}, but the model has {output_shape[-1]} outputs.")
+            raise ConfigError(
+                f"fit: class_weight names class {number!r}, but the model has {output_shape[-1]} outputs."
+            )
         if not np.isfinite(weight):
             raise ConfigError(f"fit: class_weight[{number!r}] must be a finite number, got {weight!r}.")
         table[int(number)] = weight

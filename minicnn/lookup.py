@@ -43,9 +43,12 @@ def resolve(
         cls = class_named(kind, base, table, identifier["class_name"], custom_objects)
         config: Config = dict(identifier.get("config") or {})
         make: Callable[[Config], T] = getattr(cls, "from_config", lambda c: cls(**c))
-        return make(config)
+        try:
+            return make(config)
+        except TypeError as error:  # a key that the constructor does not know, or a required one that is missing
+            raise ConfigError(f"{kind}: {cls.__name__} cannot be made from {config!r}: {error}.") from None
     hint = ""
-    if callable(identifier):
+    if callable(identifier) and hasattr(base, "gradient"):
         hint = f" A plain function has no derivative here: subclass minicnn's {base.__name__} with value and gradient."
     raise ConfigError(f"{kind}: expected a name, a {base.__name__} or its class, got {identifier!r}.{hint}")
 
@@ -57,11 +60,13 @@ def class_named(
     custom = (custom_objects or {}).get(name)
     if custom is not None:
         if not (isinstance(custom, type) and issubclass(custom, base)):
-            raise ConfigError(f"{kind}: custom_objects[{name!r}] must be a subclass of {base.__name__}, got {custom!r}.")
+            raise ConfigError(
+                f"{kind}: custom_objects[{name!r}] must be a subclass of {base.__name__}, got {custom!r}."
+            )
         return custom
     if name in table:
         return table[name]
     near = difflib.get_close_matches(name, table, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
+    guess = f"; did you mean {near[0]!r}?" if near else "."
     known = ", ".join(sorted(n for n in table if n == n.lower()))
     raise ConfigError(f"{kind}: unknown name {name!r}{guess} Known: {known}.")

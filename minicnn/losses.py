@@ -35,7 +35,8 @@ class Loss:
                 d = y_pred - y_true
                 return 3 * d * np.abs(d) / d.shape[-1]
 
-    value: (N, ..., K) to (N, ...), one loss for each sample (or each position of a map). gradient: dL/dy_pred of that sample's loss,
+    value: (N, ..., K) to (N, ...), one loss for each sample (or each position of a map). gradient: dL/dy_pred of that
+    sample's loss,
     (N, ..., K). Weights, and the division by how many there are, are added by `reduce` and `scaled`.
 
     Args:
@@ -75,7 +76,8 @@ class Loss:
             )
 
     def align(self, y_true: Array, y_pred: Array) -> Array:
-        """y_true as floating-point numbers in the shape that value and gradient need: (N,) becomes (N, 1) where y_pred has (N, 1)."""
+        """y_true as floating-point numbers in the shape that value and gradient need: (N,) becomes (N, 1) where y_pred
+        has (N, 1)."""
         if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
             y_true = y_true[..., None]
         return np.asarray(y_true, y_pred.dtype)
@@ -119,6 +121,10 @@ class Loss:
             return losses * w
         return self.reduce(losses, sample_weight)
 
+    def on_logits(self) -> Loss:
+        """The same loss, taking logits, for losses that set `activation`: what training uses behind that activation."""
+        raise NotImplementedError
+
     def get_config(self) -> Config:
         """The constructor's arguments under Keras's keys."""
         return {"name": self.name, "reduction": self.reduction}
@@ -144,20 +150,22 @@ class _CrossEntropy(Loss):
         if not 0 <= self.label_smoothing <= 1:
             raise ConfigError(f"{self.name}: label_smoothing must lie between 0 and 1, got {label_smoothing!r}.")
         if axis != -1:
-            raise ConfigError(f"{self.name}: axis={axis!r} is not supported by minicnn; the classes are the last axis, -1.")
+            raise ConfigError(
+                f"{self.name}: axis={axis!r} is not supported by minicnn; the classes are the last axis, -1."
+            )
 
     def get_config(self) -> Config:
         return {**super().get_config(), "from_logits": self.from_logits}
 
     def on_logits(self) -> Loss:
-        """The same loss, taking logits: what training uses behind a softmax or sigmoid."""
         return type(self)(**{**self.get_config(), "from_logits": True})
 
 
 class CategoricalCrossentropy(_CrossEntropy):
     """Cross-entropy with one-hot labels (or distributions): L = −Σ over k of t_k·log p_k.
 
-    On probabilities: p is divided by its sum, then clipped to [1e-7, 1 − 1e-7]; dL/dp_k = −t_k/p_k where not clipped, through that
+    On probabilities: p is divided by its sum, then clipped to [1e-7, 1 − 1e-7]; dL/dp_k = −t_k/p_k where not clipped,
+    through that
     division. On logits z (from_logits=True, or behind a softmax layer): dL/dz_k = p_k − t_k, exact at any confidence.
     label_smoothing s: t_k·(1 − s) + s/K takes the place of t_k (Szegedy et al. 2016).
 
@@ -182,7 +190,7 @@ class CategoricalCrossentropy(_CrossEntropy):
         if y_true.shape[1:] != output_shape:
             raise ShapeError(
                 f"{self.name}: labels of shape {y_true.shape} do not fit the model's output {(None, *output_shape)}; "
-                "one-hot them with minicnn.utils.to_categorical, or use SparseCategoricalCrossentropy for class numbers."
+                "one-hot them with minicnn.utils.to_categorical, or use SparseCategoricalCrossentropy."
             )
 
     def align(self, y_true: Array, y_pred: Array) -> Array:
@@ -269,7 +277,8 @@ class SparseCategoricalCrossentropy(_CrossEntropy):
 class BinaryCrossentropy(_CrossEntropy):
     """Cross-entropy of K yes-or-no outputs: L = −1/K · Σ over k of t_k·log p_k + (1 − t_k)·log(1 − p_k).
 
-    On probabilities: clipped to [1e-7, 1 − 1e-7]. On logits (from_logits=True, or behind a sigmoid layer): with p = sigmoid(z),
+    On probabilities: clipped to [1e-7, 1 − 1e-7]. On logits (from_logits=True, or behind a sigmoid layer): with p =
+    sigmoid(z),
     L = mean of max(z, 0) − z·t + log(1 + e^−|z|), dL/dz_k = (p_k − t_k)/K. label_smoothing s: t·(1 − s) + s/2.
 
     Shapes: y_true and y_pred (N, ..., K).
@@ -339,11 +348,14 @@ def check_class_numbers(labels: Array, classes: int, owner: str) -> None:
     if labels.size == 0:
         return
     if labels.dtype.kind == "f" and not np.array_equal(labels, np.floor(labels)):
-        raise DataError(f"{owner}: labels must be whole class numbers, got fractions; one-hot labels need CategoricalCrossentropy.")
+        raise DataError(
+            f"{owner}: labels must be whole class numbers, got fractions; one-hot labels need CategoricalCrossentropy."
+        )
     low, high = labels.min(), labels.max()
     if low < 0 or high >= classes:
         raise DataError(
-            f"{owner}: labels must lie between 0 and {classes - 1}, got {low} to {high}; the model has {classes} outputs."
+            f"{owner}: labels must lie between 0 and {classes - 1}, got {low} to {high}; "
+            f"the model has {classes} outputs."
         )
 
 

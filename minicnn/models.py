@@ -23,7 +23,8 @@ from minicnn.typing import Array, Config, Shape
 class Sequential(Trainer):
     """A model whose layers run one after the other.
 
-        model = Sequential([Input((28, 28, 1)), Conv2D(32, 3, activation="relu"), Flatten(), Dense(10, activation="softmax")])
+        model = Sequential([Input((28, 28, 1)), Conv2D(32, 3, activation="relu"), Flatten(), Dense(10,
+        activation="softmax")])
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
         model.fit(x_train, y_train, epochs=3)
 
@@ -70,14 +71,18 @@ class Sequential(Trainer):
     def add(self, layer: Layer) -> None:
         """Append a layer. Raises ConfigError or ShapeError, leaving the model as it was, if it does not fit."""
         if isinstance(layer, type) and issubclass(layer, Layer):
-            raise ConfigError(f"{self}: add takes a layer object, got the class {layer.__name__}; call it: {layer.__name__}(...).")
+            raise ConfigError(
+                f"{self}: add takes a layer object, got the class {layer.__name__}; call it: {layer.__name__}(...)."
+            )
         if not isinstance(layer, Layer):
             raise ConfigError(f"{self}: add takes a layer, got {layer!r}.")
         if isinstance(layer, InputLayer):
             self._add_input(layer)
             return
         if any(layer.name == other.name for other in self.layers):
-            raise ConfigError(f"{self}: has a layer named {layer.name!r} already; give this {type(layer).__name__} another name=.")
+            raise ConfigError(
+                f"{self}: has a layer named {layer.name!r} already; give this {type(layer).__name__} another name=."
+            )
         if not self.layers and self._input is None and layer.declared_input_shape is not None:
             layer.output_shape(layer.declared_input_shape)
             self._input = InputLayer(layer.declared_input_shape, name=f"{layer.name}_input")
@@ -146,7 +151,8 @@ class Sequential(Trainer):
             raise NotBuiltError(f"{owner}: {self} has no layers; add some first.")
         if self._input is not None and tuple(sample) != self.input_shape[1:]:
             raise ShapeError(
-                f"{owner}: {self} takes samples {self.input_shape}, got {batched(sample)}; {_sample_remedy(self.input_shape, sample)}"
+                f"{owner}: {self} takes samples {self.input_shape}, got {batched(sample)}; "
+                f"{_sample_remedy(self.input_shape, sample)}"
             )
         if self._input is None:
             self.output_shape_for(sample)
@@ -167,7 +173,9 @@ class Sequential(Trainer):
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise ConfigError(f"{self}: has no layer named {name!r}; its layers are {[layer.name for layer in self.layers]}.")
+        raise ConfigError(
+            f"{self}: has no layer named {name!r}; its layers are {[layer.name for layer in self.layers]}."
+        )
 
     @property
     def trainable(self) -> bool:
@@ -195,7 +203,9 @@ class Sequential(Trainer):
             raise ShapeError(f"{self}: holds {len(own)} arrays, got {len(new)}; give them in the order of get_weights.")
         for (layer, name, array), value in zip(own, new, strict=True):
             if value.shape != array.shape:
-                raise ShapeError(f"{self}: {layer} has {name} of shape {array.shape}, got {value.shape}; check the order.")
+                raise ShapeError(
+                    f"{self}: {layer} has {name} of shape {array.shape}, got {value.shape}; check the order."
+                )
         for (_, _, array), value in zip(own, new, strict=True):
             array[...] = value
 
@@ -238,7 +248,8 @@ class Sequential(Trainer):
     ) -> None:
         """Write architecture, weights and, if compiled, the state of training to an HDF5 file that Keras 2 and 3 read.
 
-        filepath: ends in .h5 or .hdf5. include_optimizer: False leaves the training section out. optimizer_for: "keras3" keeps
+        filepath: ends in .h5 or .hdf5. include_optimizer: False leaves the training section out. optimizer_for:
+        "keras3" keeps
         the optimizer's state where Keras does not look, since Keras 3 cannot train on from it; "keras2" writes it where
         Keras 2 reads it. The file appears whole or not at all. Raises ConfigError, NotBuiltError or FileFormatError.
         """
@@ -253,7 +264,8 @@ class Sequential(Trainer):
         save_weights(self, Path(filepath), overwrite)
 
     def load_weights(self, filepath: str | os.PathLike[str]) -> None:
-        """Take over the weights of a weights or model file. Raises FileFormatError, having changed nothing, if they do not fit."""
+        """Take over the weights of a weights or model file. Raises FileFormatError, having changed nothing, if they do
+        not fit."""
         from minicnn.saving.model_io import load_weights
 
         load_weights(self, Path(filepath))
@@ -271,13 +283,14 @@ class Sequential(Trainer):
 def load_model(
     filepath: str | os.PathLike[str],
     custom_objects: Mapping[str, type] | None = None,
-    compile: bool = True,  # noqa: A002  Keras's name
+    compile: bool = True,
     **kwargs: Any,
 ) -> Sequential:
     """The model in a file written by minicnn or Keras: layers, weights and, with compile=True, the state of training.
 
     custom_objects: the caller's own layer, loss, metric and activation classes by name; nothing else in a file is ever
-    executed or imported. kwargs: seed, dtype, kernels of the Sequential. Raises FileFormatError for a file that is damaged,
+    executed or imported. kwargs: seed, dtype, kernels of the Sequential. Raises FileFormatError for a file that is
+    damaged,
     of another kind, or holds what minicnn does not have; OSError where there is none.
     """
     from minicnn.saving.model_io import load_model as load

@@ -23,8 +23,10 @@ def trainable_owners(layers: Iterable[Layer]) -> list[Owner]:
 class ParameterBuffer:
     """weights and gradients (P,), each one array; segments: one slice of them for each parameter.
 
-    The layers hold views, so that a layer's `params` and the buffer are the same memory: an optimizer's step, clipping by
-    the global norm and counting are then one pass each, whatever the number of layers. Frozen parameters and state stay outside.
+    The layers hold views, so that a layer's `params` and the buffer are the same memory: an optimizer's step, clipping
+    by
+    the global norm and counting are then one pass each, whatever the number of layers. Frozen parameters and state
+    stay outside.
     """
 
     def __init__(self, owners: list[Owner], dtype: np.dtype[Any]) -> None:
@@ -53,7 +55,9 @@ class ParameterBuffer:
         """Lay out the optimizer's slots like this buffer, keeping what each parameter had in the previous one."""
         if previous is None or not optimizer.slots:
             return
-        old_segments = {(id(layer), name): s for (layer, name), s in zip(previous.owners, previous.segments, strict=True)}
+        old_segments = {
+            (id(layer), name): s for (layer, name), s in zip(previous.owners, previous.segments, strict=True)
+        }
         for slot_name, old in list(optimizer.slots.items()):
             new = optimizer.new_slot(slot_name, self.weights.size, self.weights.dtype)
             for (layer, name), segment in zip(self.owners, self.segments, strict=True):

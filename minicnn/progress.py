@@ -47,7 +47,9 @@ class Progress:
             from tqdm import tqdm
 
             form = "{desc} {n_fmt}/{total_fmt} |{bar:24}| {elapsed}<{remaining}{postfix}"
-            self._bar = tqdm(total=self.steps, desc=title, file=sys.stdout, bar_format=form if self.steps else None, leave=False)
+            self._bar = tqdm(
+                total=self.steps, desc=title, file=sys.stdout, bar_format=form if self.steps else None, leave=False
+            )
 
     @property
     def due(self) -> bool:
@@ -69,7 +71,11 @@ class Progress:
         if self.verbose:
             seconds = time.perf_counter() - self._started
             each = seconds / max(1, self._done) * 1e3
-            parts = [f"{self.title} {self._done}/{self._done}", f"{seconds:.1f}s, {each:.1f} ms/step", format_logs(logs)]
+            parts = [
+                f"{self.title} {self._done}/{self._done}",
+                f"{seconds:.1f}s, {each:.1f} ms/step",
+                format_logs(logs),
+            ]
             print(" - ".join(p for p in parts if p), flush=True)
 
     def close(self) -> None:

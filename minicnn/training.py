@@ -9,21 +9,12 @@ from typing import Any
 import numpy as np
 
 from minicnn import losses, optimizers
-from minicnn.batches import (
-    ArrayBatches,
-    Batch,
-    Batches,
-    IterableBatches,
-    as_numeric,
-    check_finite,
-    is_batch_source,
-    split_validation,
-)
+from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches, is_batch_source
 from minicnn.callbacks import CallbackList, History
-from minicnn.checks import check_batch_size, check_labels, check_optional_steps, check_weights, class_weights
+from minicnn.checks import check_batch_size, check_optional_steps
 from minicnn.errors import ConfigError, DataError, NotBuiltError, NotCompiledError
+from minicnn.feeding import Feeding
 from minicnn.geometry import positive_int
-from minicnn.kernels import KernelSet
 from minicnn.kernels.blas import single_threaded_blas
 from minicnn.layers import Layer, Run
 from minicnn.losses import Loss
@@ -32,17 +23,14 @@ from minicnn.parameters import ParameterBuffer, trainable_owners
 from minicnn.progress import Progress, verbosity
 from minicnn.scores import Logs, Scores, check_metrics, make_scores
 from minicnn.steps.plan import Plan, make_plan
-from minicnn.typing import Array, Shape
+from minicnn.typing import Array
 
 
-class Trainer:
+class Trainer(Feeding):
     """Training and prediction for a model that says what its layers are. `models.Sequential` is one."""
 
     name: str
     layers: list[Layer]
-    dtype: np.dtype[Any]
-    kernels: KernelSet
-    seed: int
 
     def __init__(self) -> None:
         self.optimizer: Optimizer | None = None
@@ -55,20 +43,6 @@ class Trainer:
         self._steps_trained = 0  # dropout's masks follow from it
         self._epochs_trained = 0  # the shuffling follows from it
         self._plans: dict[Any, tuple[list[Layer], Plan]] = {}
-
-    # -- what a model provides
-
-    def check_input(self, sample: Shape, owner: str) -> None:
-        """Raise ShapeError unless samples of this shape can be fed to the model; changes nothing."""
-        raise NotImplementedError
-
-    def output_shape_for(self, sample: Shape) -> Shape:
-        """The shape of one output for samples of this shape; changes nothing."""
-        raise NotImplementedError
-
-    def build_for(self, sample: Shape) -> None:
-        """Build the layers for samples of this shape, unless they are."""
-        raise NotImplementedError
 
     @property
     def built(self) -> bool:
@@ -94,11 +68,15 @@ class Trainer:
         jit_compile change nothing here and are taken so that Keras code runs. Raises ConfigError for what is unknown.
         """
         if loss_weights is not None:
-            raise ConfigError(f"compile: loss_weights={loss_weights!r} is not supported by minicnn; a Sequential has one loss.")
+            raise ConfigError(
+                f"compile: loss_weights={loss_weights!r} is not supported by minicnn; a Sequential has one loss."
+            )
         checked = check_metrics(metrics, "metrics"), check_metrics(weighted_metrics, "weighted_metrics")
         new_loss = None if loss is None else losses.get(loss)
         if new_loss is not None and new_loss.reduction in (None, "none"):
-            raise ConfigError(f"compile: loss {new_loss.name} with reduction=None cannot be trained; choose sum_over_batch_size.")
+            raise ConfigError(
+                f"compile: loss {new_loss.name} with reduction=None cannot be trained; choose sum_over_batch_size."
+            )
         self.optimizer = optimizers.get(optimizer)
         self.optimizer.reset()
         self.loss = new_loss
@@ -111,7 +89,7 @@ class Trainer:
 
     @property
     def metrics_names(self) -> list[str]:
-        """"loss" and the metrics as they appear in logs."""
+        """ "loss" and the metrics as they appear in logs."""
         given = self._metrics + self._weighted_metrics
         return ["loss", *(m if isinstance(m, str) else getattr(m, "name", "metric") for m in given)]
 
@@ -141,7 +119,8 @@ class Trainer:
         validation_batch_size: int | None = None,
         validation_freq: int | Sequence[int] = 1,
     ) -> History:
-        """Train for epochs − initial_epoch epochs. Returns the History: `.history["loss"]` and so on, a number an epoch.
+        """Train for epochs − initial_epoch epochs. Returns the History: `.history["loss"]` and so on, a number an
+        epoch.
 
         x: samples (N, ...) of any real dtype, or an iterable of (x, y) or (x, y, sample_weight) batches.
         y: labels (N, ...) as the loss takes them. batch_size: 32 if None.
@@ -165,14 +144,17 @@ class Trainer:
         training = self._batches(x, y, sample_weight, size, "fit", shuffle, class_weight, steps)
         validation = self._validation_batches(validation_data, held_out_size, validation_steps)
         validate_at = _validation_epochs(validation_freq)
-        self._build_for_batches(training)
+        if isinstance(training, ArrayBatches):
+            self.build_for(training.x.shape[1:])
 
         total = steps if steps is not None else _length(training)
         calls = CallbackList(callbacks, add_history=True, model=self, verbose=level, epochs=epochs, steps=total)
         assert calls.history is not None
         self.history = calls.history
         with self._engine():
-            self._fit_epochs(training, validation, validate_at, calls, Progress(level, total), epochs, initial_epoch, steps)
+            self._fit_epochs(
+                training, validation, validate_at, calls, Progress(level, total), epochs, initial_epoch, steps
+            )
         return calls.history
 
     def _fit_epochs(
@@ -227,7 +209,8 @@ class Trainer:
         return scores.logs()
 
     def _train_step(self, batch: Batch) -> tuple[float, Array]:
-        """One update. Returns the batch's loss, penalties included, and its predictions, both from before the update."""
+        """One update. Returns the batch's loss, penalties included, and its predictions, both from before the
+        update."""
         optimizer, loss = self._need_compiled("fit")
         plan = self._plan(loss)
         buffer = self._packed(optimizer)
@@ -334,7 +317,12 @@ class Trainer:
     # -- predict
 
     def predict(
-        self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None, callbacks: Any = None
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
     ) -> Array:
         """The outputs (N, ...) for samples x (N, ...), in inference mode. NaN in x passes through to its own outputs.
 
@@ -361,7 +349,7 @@ class Trainer:
                     break
                 calls.on_predict_batch_begin(number)
                 outputs.append(self._plan(None).predict(batch.x, Run(self.kernels)))
-                calls.on_predict_batch_end(number, {"outputs": outputs[-1]})  # type: ignore[dict-item]
+                calls.on_predict_batch_end(number, {"outputs": outputs[-1]})
                 progress.advance()
             progress.finish({})
             calls.on_predict_end()
@@ -376,7 +364,8 @@ class Trainer:
         return self._forward(self._samples(x, "predict_on_batch"), training=False)
 
     def __call__(self, x: Any, training: bool = False) -> Array:
-        """The outputs for one batch; builds the model for its shape if need be. training=True: dropout and batch statistics."""
+        """The outputs for one batch; builds the model for its shape if need be. training=True: dropout and batch
+        statistics."""
         samples = self._samples(x, str(self))
         self.build_for(samples.shape[1:])
         return self._forward(samples, training)
@@ -385,79 +374,6 @@ class Trainer:
         run = Run(self.kernels, training=bool(training), seed=self.seed, step=self._steps_trained)
         with self._engine():
             return self._plan(None).predict(np.ascontiguousarray(samples, self.dtype), run)
-
-    # -- data
-
-    def _samples(self, x: Any, owner: str) -> Array:
-        samples = as_numeric(x, f"{owner}: x")
-        if samples.ndim == 0:
-            raise DataError(f"{owner}: x must hold samples along its first axis, got a single number.")
-        self.check_input(samples.shape[1:], owner)
-        return samples
-
-    def _checked(self, x: Any, y: Any, sample_weight: Any, owner: str, class_weight: Any = None) -> Batch:
-        """Samples, labels and weights that fit the model and each other, as arrays of their own dtypes."""
-        _, loss = self._need_compiled(owner)
-        samples = self._samples(x, owner)
-        check_finite(samples, f"{owner}: x")
-        output_shape = self.output_shape_for(samples.shape[1:])
-        labels = check_labels(y, len(samples), loss, output_shape, owner)
-        weights = check_weights(sample_weight, len(samples), owner)
-        return Batch(samples, labels, class_weights(class_weight, weights, labels, output_shape))
-
-    def _one_batch(self, x: Any, y: Any, sample_weight: Any, owner: str, class_weight: Any = None) -> Batch:
-        batch = self._checked(x, y, sample_weight, owner, class_weight)
-        if len(batch.x) == 0:
-            raise DataError(f"{owner}: x has no samples.")
-        return batch._replace(x=np.ascontiguousarray(batch.x, self.dtype))
-
-    def _batches(
-        self,
-        x: Any,
-        y: Any,
-        sample_weight: Any,
-        batch_size: int,
-        owner: str,
-        shuffle: bool | str = False,
-        class_weight: Any = None,
-        steps: int | None = None,
-    ) -> Batches:
-        if is_batch_source(x, y):
-            if sample_weight is not None:
-                raise ConfigError(f"{owner}: sample_weight belongs into the batches when x is an iterable: (x, y, weight).")
-            return IterableBatches(
-                x, steps, self.dtype, lambda bx, by, bw: self._checked(bx, by, bw, owner, class_weight)
-            )
-        data = self._checked(x, y, sample_weight, owner, class_weight)
-        if len(data.x) == 0:
-            raise DataError(f"{owner}: x has no samples.")
-        return ArrayBatches(*data, batch_size, self.dtype, self.kernels, shuffle, self.seed)
-
-    def _validation_batches(self, data: Any, batch_size: int, steps: Any) -> Batches | None:
-        if data is None:
-            return None
-        limit = check_optional_steps(steps, "validation_steps", "fit")
-        if isinstance(data, (tuple, list)) and len(data) in (2, 3) and not isinstance(data[0], (tuple, list)):
-            x, y, weight = (*data, None)[:3]
-            return self._batches(x, y, weight, batch_size, "fit: validation_data")
-        return self._batches(data, None, None, batch_size, "fit: validation_data", steps=limit)
-
-    def _split(self, x: Any, y: Any, w: Any, split: float, validation_data: Any) -> tuple[Any, Any, Any, Any]:
-        if validation_data is not None:
-            return x, y, w, validation_data  # as in Keras, validation_data goes before validation_split
-        if is_batch_source(x, y):
-            raise ConfigError("fit: validation_split needs arrays; give validation_data when x is an iterable.")
-        data = self._checked(x, y, w, "fit")
-        assert data.y is not None
-        (x, y, w), held_out = split_validation(data.x, data.y, data.sample_weight, split)
-        return x, y, w, held_out
-
-    def _check_predict_batch(self, x: Any, y: Any, w: Any) -> tuple[Array, None, None]:
-        return self._samples(x, "predict"), None, None
-
-    def _build_for_batches(self, batches: Batches) -> None:
-        if isinstance(batches, ArrayBatches):
-            self.build_for(batches.x.shape[1:])
 
     # -- machinery
 
@@ -469,8 +385,11 @@ class Trainer:
         if not self.built:  # batches from an iterable: the first one tells the shape
             raise NotBuiltError(f"{self}: is not built yet.")
         layers, plan = self._plans.get(loss, (None, None))
-        if plan is None or layers is None or len(layers) != len(self.layers) or any(
-            a is not b for a, b in zip(layers, self.layers, strict=True)
+        if (
+            plan is None
+            or layers is None
+            or len(layers) != len(self.layers)
+            or any(a is not b for a, b in zip(layers, self.layers, strict=True))
         ):
             plan = make_plan(self.layers, loss)
             self._plans[loss] = (list(self.layers), plan)

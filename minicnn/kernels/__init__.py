@@ -1,6 +1,7 @@
 """The operations that layers, losses and optimizers are made of: arrays in, arrays out.
 
-A KernelSet holds one function for each operation. NUMPY and NUMBA are its two instances, equal up to rounding; each file
+A KernelSet holds one function for each operation. NUMPY and NUMBA are its two instances, equal up to rounding; each
+file
 of this package has, for its operations, the formula, the plain loops, the NumPy version and the compiled one.
 """
 

@@ -1,10 +1,12 @@
 """Activations: functions of one number, applied to every entry.
 
-Throughout: x, y and dy are flat arrays of one length (an activation does not see the shape), y = f(x), and a gradient is
+Throughout: x, y and dy are flat arrays of one length (an activation does not see the shape), y = f(x), and a gradient
+is
 
     dx[i] = dy[i] · f'(x[i])
 
-The gradient functions take (dy, x, y), since some derivatives are simplest in y. At a kink the derivative is the one from the
+The gradient functions take (dy, x, y), since some derivatives are simplest in y. At a kink the derivative is the one
+from the
 left, as in TensorFlow: relu'(0) = 0. Parameters are numbers of the arrays' dtype, so that float32 stays float32.
 """
 
@@ -23,7 +25,8 @@ SELU_SCALE = 1.0507009873554805
 
 
 def leaky_relu_loops(x: Array, slope: float) -> Array:
-    """f(x) = x for x > 0, slope·x otherwise. relu has slope 0 (Nair and Hinton 2010); leaky_relu is Maas et al. 2013."""
+    """f(x) = x for x > 0, slope·x otherwise. relu has slope 0 (Nair and Hinton 2010); leaky_relu is Maas et al.
+    2013."""
     y = np.empty_like(x)
     for i in prange(x.size):
         y[i] = x[i] if x[i] > 0 or x[i] != x[i] else slope * x[i]  # x != x: NaN stays, also with slope 0
@@ -168,7 +171,8 @@ def silu_backward_numpy(dy: Array, x: Array, y: Array) -> Array:
 
 
 def softplus_loops(x: Array) -> Array:
-    """f(x) = log(1 + e^x) = max(x, 0) + log(1 + e^−|x|), whose exponential cannot overflow. Source: Glorot et al. 2011."""
+    """f(x) = log(1 + e^x) = max(x, 0) + log(1 + e^−|x|), whose exponential cannot overflow. Source: Glorot et al.
+    2011."""
     y = np.empty_like(x)
     for i in prange(x.size):
         y[i] = (x[i] if x[i] > 0 or x[i] != x[i] else 0) + math.log1p(math.exp(-abs(x[i])))

@@ -1,7 +1,9 @@
 """Two-dimensional convolution, as its definition and as im2col and a matrix product.
 
-Throughout: x (N, H, W, C), kernel (KH, KW, C, F), bias (F,), y (N, OH, OW, F), windows: where the kernel lies (geometry.Windows:
-strides SH, SW, dilation DH, DW, `before` = pixels of padding at the top and left). A window's pixel (i, j) is the input's
+Throughout: x (N, H, W, C), kernel (KH, KW, C, F), bias (F,), y (N, OH, OW, F), windows: where the kernel lies
+(geometry.Windows:
+strides SH, SW, dilation DH, DW, `before` = pixels of padding at the top and left). A window's pixel (i, j) is the
+input's
 
     h = p·SH + i·DH − top,   w = q·SW + j·DW − left
 
@@ -59,7 +61,8 @@ def conv2d_backward_loops(
 ) -> Array:
     """The three derivatives, each read off the definition of y.
 
-        dkernel[i,j,c,f] = Σ over n, p, q of x[n,h,w,c] · dy[n,p,q,f]          x is what kernel[i,j,c,f] was multiplied by
+        dkernel[i,j,c,f] = Σ over n, p, q of x[n,h,w,c] · dy[n,p,q,f]          x is what kernel[i,j,c,f] was multiplied
+        by
         dbias[f]         = Σ over n, p, q of dy[n,p,q,f]
         dx[n,h,w,c]      = Σ over all (p, q, i, j) that touch (h, w), and f, of dy[n,p,q,f] · kernel[i,j,c,f]
 
@@ -155,7 +158,8 @@ def col2im_image(columns: Array, windows: Windows, image: Array) -> None:
 def im2col_loops(x: Array, windows: Windows) -> Array:
     """Every window of every image as a row: (N·OH·OW, KH·KW·C), so that convolution is one matrix product.
 
-    The copy holds each pixel up to KH·KW times. Source: Chellapilla et al. 2006, "High performance convolutional neural networks
+    The copy holds each pixel up to KH·KW times. Source: Chellapilla et al. 2006, "High performance convolutional
+    neural networks
     for document processing".
     """
     n, _, _, channels = x.shape
@@ -176,7 +180,8 @@ def col2im_loops(columns: Array, x_shape: tuple[int, int, int, int], windows: Wi
 
 
 def _tap_slices(windows: Windows, map_size: tuple[int, int], i: int, j: int) -> Any:
-    """For pixel (i, j) of the window: the output positions where it lies inside the map, and the input slices it reads there."""
+    """For pixel (i, j) of the window: the output positions where it lies inside the map, and the input slices it reads
+    there."""
     axes = (
         (map_size[0], windows.oh, windows.sh, i * windows.dh - windows.top),
         (map_size[1], windows.ow, windows.sw, j * windows.dw - windows.left),
@@ -235,7 +240,8 @@ def conv2d_numpy(x: Array, kernel: Array, bias: Array, windows: Windows) -> Arra
 def conv2d_backward_numpy(
     dy: Array, x: Array, kernel: Array, windows: Windows, dkernel: Array, dbias: Array, need_dx: bool
 ) -> Array:
-    """conv2d_backward_loops as two products. With cols = im2col(x), y = cols · K, so dK = colsᵀ · dy, dcols = dy · Kᵀ."""
+    """conv2d_backward_loops as two products. With cols = im2col(x), y = cols · K, so dK = colsᵀ · dy, dcols = dy ·
+    Kᵀ."""
     filters = kernel.shape[3]
     rows = dy.reshape(-1, filters)  # (N·OH·OW, F)
     dkernel[...] = (im2col_numpy(x, windows).T @ rows).reshape(kernel.shape)
@@ -283,7 +289,8 @@ def conv2d_backward_blocked(
 ) -> Array:
     """conv2d_backward_numpy a block of images at a time, with the columns made again: cheaper than keeping them.
 
-    Blocks are dealt to SLOTS partial sums of dkernel and dbias, whatever the number of threads; adding the slots in order
+    Blocks are dealt to SLOTS partial sums of dkernel and dbias, whatever the number of threads; adding the slots in
+    order
     makes the result the same for any number of them. dx needs no sum across images.
     """
     n = x.shape[0]

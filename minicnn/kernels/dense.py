@@ -63,7 +63,8 @@ def dense_backward_loops(dy: Array, x: Array, kernel: Array, dkernel: Array, dbi
 
 
 def column_sums_numpy(rows: Array) -> Array:
-    """Σ over the rows of (R, C): a product with a row of ones, which keeps BLAS's accuracy and is faster than sum(axis=0)."""
+    """Σ over the rows of (R, C): a product with a row of ones, which keeps BLAS's accuracy and is faster than
+    sum(axis=0)."""
     return np.ones(rows.shape[0], rows.dtype) @ rows
 
 

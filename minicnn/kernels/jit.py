@@ -2,7 +2,8 @@
 
 A kernel file is plain Python. `prange` there is `range`, a helper is a function marked with `@inlined`, and
 `compiled(loops)` stands for the fast version. Compilation happens at the first call (importing minicnn does not
-even import Numba), in a copy of the function whose globals hold numba.prange and the compiled helpers instead. The result is cached on disk, so
+even import Numba), in a copy of the function whose globals hold numba.prange and the compiled helpers instead. The
+result is cached on disk, so
 that the next process loads it.
 
 Results do not depend on the number of threads: a kernel splits its work in parts whose number and borders follow from
@@ -28,7 +29,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 prange = range
 """range in plain Python, numba.prange once compiled: iterations that share nothing and may run on any thread."""
 
-# contract: a·b + c may be one fused instruction; nsz: 0 and −0 are one. Both keep the order of sums, and NaN and infinity.
+# contract: a·b + c may be one fused instruction; nsz: 0 and −0 are one. Both keep the order of sums, and NaN and
+# infinity.
 _OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "nsz"}, "nogil": True}
 
 _compile_lock = threading.RLock()  # Numba compiles one function at a time; two threads may ask for the first call
@@ -105,7 +107,9 @@ def _plain(array: Array) -> Array:
 def _compile(function: Callable[..., Any], parallel: bool) -> Any:
     import numba
 
-    name = function.__qualname__ + ("" if parallel else "_serial")  # Numba's cache goes by this name, not by the options
+    name = function.__qualname__ + (
+        "" if parallel else "_serial"
+    )  # Numba's cache goes by this name, not by the options
     copy = types.FunctionType(function.__code__, _compiled_globals(function), function.__name__, function.__defaults__)
     copy.__module__, copy.__qualname__ = function.__module__, name
     try:
@@ -135,9 +139,7 @@ def _compiled_helper(helper: Callable[..., Any]) -> Any:
     import numba
 
     if _inlined[helper] is None:
-        copy = types.FunctionType(
-            helper.__code__, _compiled_globals(helper), helper.__name__, helper.__defaults__
-        )
+        copy = types.FunctionType(helper.__code__, _compiled_globals(helper), helper.__name__, helper.__defaults__)
         copy.__module__, copy.__qualname__ = helper.__module__, helper.__qualname__
         _inlined[helper] = numba.njit(**_OPTIONS)(copy)
     return _inlined[helper]
@@ -179,7 +181,8 @@ def _enter_thread_pool() -> None:
 
 
 def set_num_threads(count: int) -> None:
-    """How many threads kernels use from now on, in every Python thread. Raises ConfigError outside 1..the pool's size."""
+    """How many threads kernels use from now on, in every Python thread. Raises ConfigError outside 1..the pool's
+    size."""
     global _threads
     import numba
 

@@ -1,6 +1,7 @@
 """Batch normalization: every channel with mean 0 and variance 1 over the batch.
 
-Throughout: x, y and dy are (M, C), the M = N·H·W positions of all samples in rows; mean, variance, gamma, beta are (C,).
+Throughout: x, y and dy are (M, C), the M = N·H·W positions of all samples in rows; mean, variance, gamma, beta are
+(C,).
 inverse = 1 / √(variance + epsilon). Source: Ioffe and Szegedy 2015.
 """
 
@@ -16,7 +17,7 @@ SLOTS = 16
 def batch_norm_statistics_loops(x: Array) -> tuple[Array, Array]:
     """Mean and biased variance of each channel, in two passes, summed in float64.
 
-        mean[c] = 1/M · Σ over m of x[m,c],   variance[c] = 1/M · Σ over m of (x[m,c] − mean[c])²
+    mean[c] = 1/M · Σ over m of x[m,c],   variance[c] = 1/M · Σ over m of (x[m,c] − mean[c])²
     """
     m, channels = x.shape
     per_slot = (m + SLOTS - 1) // SLOTS
@@ -60,7 +61,7 @@ def batch_norm_apply_loops(x: Array, mean: Array, inverse: Array, gamma: Array, 
 def batch_norm_sums_loops(dy: Array, x: Array, mean: Array, inverse: Array) -> tuple[Array, Array]:
     """The gradients of gamma and beta, with x̂ = (x − mean)·inverse, summed in float64.
 
-        dgamma[c] = Σ over m of dy[m,c]·x̂[m,c],   dbeta[c] = Σ over m of dy[m,c]
+    dgamma[c] = Σ over m of dy[m,c]·x̂[m,c],   dbeta[c] = Σ over m of dy[m,c]
     """
     m, channels = x.shape
     per_slot = (m + SLOTS - 1) // SLOTS
@@ -83,7 +84,7 @@ def batch_norm_backward_loops(
 ) -> Array:
     """dx where mean and variance come from the batch itself, and so depend on every x[m,c] of their channel.
 
-        dx[m,c] = gamma[c]·inverse[c] · (dy[m,c] − dbeta[c]/M − x̂[m,c]·dgamma[c]/M)
+    dx[m,c] = gamma[c]·inverse[c] · (dy[m,c] − dbeta[c]/M − x̂[m,c]·dgamma[c]/M)
     """
     m, channels = x.shape
     dx = np.empty_like(x)

@@ -1,6 +1,7 @@
 """Pooling: each output is the largest value, or the mean, of a window that slides over the input.
 
-Throughout: x (N, H, W, C), y (N, OH, OW, C), windows: where they lie (geometry.Windows). A window's pixel (i, j) is the input's
+Throughout: x (N, H, W, C), y (N, OH, OW, C), windows: where they lie (geometry.Windows). A window's pixel (i, j) is
+the input's
 
     h = p·SH + i − top,   w = q·SW + j − left
 
@@ -28,8 +29,10 @@ def max_pool_loops(x: Array, windows: Windows) -> tuple[Array, Array]:
 
         y[n,p,q,c] = max over the window's pixels of x[n,h,w,c]
 
-    Returns y and where (N, OH, OW, C) int32, the winner's place h·W + w in its map. Of equal values the first in row-major
-    order wins, as in TensorFlow; a NaN wins over all. Cost: N·OH·OW·C·KH·KW comparisons. Source: Goodfellow et al. 2016, §9.3.
+    Returns y and where (N, OH, OW, C) int32, the winner's place h·W + w in its map. Of equal values the first in
+    row-major
+    order wins, as in TensorFlow; a NaN wins over all. Cost: N·OH·OW·C·KH·KW comparisons. Source: Goodfellow et al.
+    2016, §9.3.
     """
     n, h, w, channels = x.shape
     oh, ow = windows.oh, windows.ow
@@ -73,7 +76,8 @@ def max_pool_backward_loops(dy: Array, where: Array, x_shape: tuple[int, int, in
 
 
 def max_pool_numpy(x: Array, windows: Windows) -> tuple[Array, Array]:
-    """max_pool_loops one window pixel at a time: later pixels must be strictly larger to win, so ties go to the first."""
+    """max_pool_loops one window pixel at a time: later pixels must be strictly larger to win, so ties go to the
+    first."""
     n, h, w, channels = x.shape
     kh, kw, oh, ow = windows.kh, windows.kw, windows.oh, windows.ow
     rows = np.arange(oh) * windows.sh - windows.top
@@ -95,7 +99,7 @@ def max_pool_backward_numpy(dy: Array, where: Array, x_shape: tuple[int, int, in
     """max_pool_backward_loops by one scattered addition; np.add.at, since winners may repeat."""
     n, h, w, channels = x_shape
     dx = np.zeros((n, h * w, channels), dy.dtype)
-    sample, _, _, c = np.indices(dy.shape, sparse=True)
+    sample, c = np.arange(n)[:, None, None, None], np.arange(channels)
     np.add.at(dx, (sample, where, c), dy)
     return dx.reshape(x_shape)
 
@@ -136,7 +140,7 @@ def average_pool_loops(x: Array, windows: Windows) -> Array:
 def average_pool_backward_loops(dy: Array, x_shape: tuple[int, int, int, int], windows: Windows) -> Array:
     """Each of a window's real cells weighs 1/cells in its mean, so it gets that share of dy.
 
-        dx[n,h,w,c] = Σ over the windows (p, q) that cover (h, w) of dy[n,p,q,c] / cells(p,q)
+    dx[n,h,w,c] = Σ over the windows (p, q) that cover (h, w) of dy[n,p,q,c] / cells(p,q)
     """
     n, oh, ow, channels = dy.shape
     _, h, w, _ = x_shape
@@ -155,7 +159,8 @@ def average_pool_backward_loops(dy: Array, x_shape: tuple[int, int, int, int], w
 
 
 def _window_sums(x_shape: tuple[int, int, int, int], windows: Windows) -> tuple[Array, Array]:
-    """Per axis a matrix of ones and zeros (OUT, IN): 1 where the window covers the pixel. Their row sums count real cells."""
+    """Per axis a matrix of ones and zeros (OUT, IN): 1 where the window covers the pixel. Their row sums count real
+    cells."""
     first_row = (np.arange(windows.oh) * windows.sh - windows.top)[:, None]
     first_column = (np.arange(windows.ow) * windows.sw - windows.left)[:, None]
     row, column = np.arange(x_shape[1]), np.arange(x_shape[2])

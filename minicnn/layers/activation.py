@@ -15,7 +15,8 @@ from minicnn.typing import Array, Config, Shape
 class ReLU(Layer):
     """The rectifier, with Keras's three parameters.
 
-    forward   y = max_value where x >= max_value;  x where threshold < x < max_value;  negative_slope·(x − threshold) below
+    forward   y = max_value where x >= max_value;  x where threshold < x < max_value;  negative_slope·(x − threshold)
+    below
     backward  dL/dx = dL/dy times 0, 1 or negative_slope in these three parts
 
     Args:

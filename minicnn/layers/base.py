@@ -40,7 +40,8 @@ class Run:
 class Layer:
     """One operation with its parameters.
 
-    A layer is built once, for one input shape; `forward` and `backward` then work on any number of samples. A pass keeps
+    A layer is built once, for one input shape; `forward` and `backward` then work on any number of samples. A pass
+    keeps
     nothing on the layer: forward returns what backward needs, so that one model serves several threads. Training
     overwrites `grads` and, in layers that have it, updates `state`.
 
@@ -48,7 +49,8 @@ class Layer:
         name: of this layer within its model; None picks conv2d, conv2d_1, ...
         trainable: False freezes the parameters. May be changed later; the next training step heeds it.
         dtype: "float32" or "float64"; None takes the model's.
-        input_shape: of one sample, without the batch, on the first layer of a model; batch_input_shape, batch_shape: the
+        input_shape: of one sample, without the batch, on the first layer of a model; batch_input_shape, batch_shape:
+        the
             same with the batch, which must be None. Keras's `input_dim=n` stands for input_shape=(n,).
     """
 
@@ -89,7 +91,11 @@ class Layer:
 
     def get_config(self) -> Config:
         """The constructor's arguments under Keras's keys, as JSON values. Subclasses add theirs."""
-        return {"name": self.name, "trainable": self.trainable, "dtype": None if self.dtype is None else self.dtype.name}
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": None if self.dtype is None else self.dtype.name,
+        }
 
     # -- what every layer can do
 
@@ -114,7 +120,9 @@ class Layer:
         self.check_rank(input_shape)
         self.output_shape(input_shape)
         if self.dtype is not None and self.dtype != dtype:
-            raise ConfigError(f"{self}: dtype {self.dtype} differs from the model's {dtype}; give the model that dtype.")
+            raise ConfigError(
+                f"{self}: dtype {self.dtype} differs from the model's {dtype}; give the model that dtype."
+            )
         self.build(input_shape, dtype, rng)
         self.dtype = dtype
         self.input_shape = tuple(input_shape)
@@ -122,8 +130,12 @@ class Layer:
     def check_rank(self, input_shape: Shape) -> None:
         """Raises ShapeError unless a sample has the number of dimensions that the layer works on."""
         if self.rank is not None and len(input_shape) != self.rank:
-            wanted = {3: "(batch, height, width, channels)", 1: "(batch, features)"}.get(self.rank, f"rank {self.rank + 1}")
-            raise ShapeError(f"{self}: needs input {wanted}, got {batched(input_shape)}; {_rank_remedy(self.rank, input_shape)}")
+            wanted = {3: "(batch, height, width, channels)", 1: "(batch, features)"}.get(
+                self.rank, f"rank {self.rank + 1}"
+            )
+            raise ShapeError(
+                f"{self}: needs input {wanted}, got {batched(input_shape)}; {_rank_remedy(self.rank, input_shape)}"
+            )
 
     def add_param(
         self,
@@ -160,7 +172,9 @@ class Layer:
         new = [np.asarray(w) for w in weights]
         if [w.shape for w in new] != [a.shape for a in own.values()]:
             want = {k: a.shape for k, a in own.items()}
-            raise ShapeError(f"{self}: holds arrays {want}, got shapes {[w.shape for w in new]}; give them in that order.")
+            raise ShapeError(
+                f"{self}: holds arrays {want}, got shapes {[w.shape for w in new]}; give them in that order."
+            )
         for array, value in zip(own.values(), new, strict=True):
             array[...] = value
 
@@ -195,7 +209,8 @@ def float_dtype(dtype: Any, owner: str) -> np.dtype[Any]:
 
 
 def refuse(owner: Any, **given: tuple[Any, Any]) -> None:
-    """Raise ConfigError for Keras arguments that are not supported, unless they have their default: name=(value, default)."""
+    """Raise ConfigError for Keras arguments that are not supported, unless they have their default: name=(value,
+    default)."""
     for name, (value, default) in given.items():
         if value != default:
             raise ConfigError(f"{owner}: {name}={value!r} is not supported by minicnn; leave it at {default!r}.")

@@ -17,17 +17,20 @@ from minicnn.typing import Array, Config, Shape
 class Conv2D(ActivatedLayer):
     """A small kernel slides over the map; every output is the product of kernel and window, summed.
 
-    forward   z[n,p,q,f] = bias[f] + Σ over i, j, c of x[n, p·SH + i·DH − top, q·SW + j·DW − left, c] · kernel[i,j,c,f],  y = f(z)
+    forward   z[n,p,q,f] = bias[f] + Σ over i, j, c of x[n, p·SH + i·DH − top, q·SW + j·DW − left, c] ·
+    kernel[i,j,c,f],  y = f(z)
               Written as matrices: with cols = im2col(x), (N·OH·OW, KH·KW·C), one row a window, z = cols · K + bias
               where K is the kernel as (KH·KW·C, F).
-    backward  From z = cols · K as in Dense: dL/dK = colsᵀ · dz, dL/dbias = Σ over all positions of dz, dL/dcols = dz · Kᵀ.
+    backward  From z = cols · K as in Dense: dL/dK = colsᵀ · dz, dL/dbias = Σ over all positions of dz, dL/dcols = dz ·
+    Kᵀ.
               im2col copied each pixel into every window that covers it, so dL/dx[n,h,w,c] is the sum of dL/dcols
               over those copies: col2im. Padding has no gradient.
 
     Args:
         filters: F, output channels.
         kernel_size: KH, KW in pixels. strides: SH, SW in pixels. dilation_rate: DH, DW, the step between
-            a kernel's pixels on the map. An int stands for both; strides and dilation cannot both exceed 1, as in Keras.
+            a kernel's pixels on the map. An int stands for both; strides and dilation cannot both exceed 1, as in
+            Keras.
         padding: "valid" (whole windows only) or "same" (OH = ceil(H / SH); zeros around the map, an odd one after it).
         activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: as in Keras.
 
@@ -73,7 +76,8 @@ class Conv2D(ActivatedLayer):
         self.dilation_rate = pair(dilation_rate, "dilation_rate", str(self))
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ConfigError(
-                f"{self}: strides {self.strides} and dilation_rate {self.dilation_rate} cannot both exceed 1; set one to 1."
+                f"{self}: strides {self.strides} and dilation_rate {self.dilation_rate} cannot both exceed 1; "
+                "set one to 1."
             )
         self.activation = activations.get(activation)
         self.use_bias = bool(use_bias)
@@ -103,9 +107,7 @@ class Conv2D(ActivatedLayer):
 
     def linear_backward(self, dz: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
         x, windows = saved
-        dx = run.kernels.conv2d_backward(
-            dz, x, self.params["kernel"], windows, *kernel_and_bias_grads(self), need_dx
-        )
+        dx = run.kernels.conv2d_backward(dz, x, self.params["kernel"], windows, *kernel_and_bias_grads(self), need_dx)
         return dx if need_dx else None
 
     def get_config(self) -> Config:
@@ -129,7 +131,8 @@ class ZeroPadding2D(Layer):
     backward  dL/dx is the part of dL/dy that lies over the map; the frame is constant
 
     Args:
-        padding: an int for all four sides, (height, width) for both sides of each axis, or ((top, bottom), (left, right)).
+        padding: an int for all four sides, (height, width) for both sides of each axis, or ((top, bottom), (left,
+        right)).
 
     Shapes: (N, H, W, C) to (N, top + H + bottom, left + W + right, C).
     """

@@ -40,7 +40,7 @@ class InputLayer(Layer):
         return {"batch_shape": (None, *self.declared_input_shape), "dtype": "float32", "name": self.name}
 
 
-def Input(shape: Any = None, *, batch_shape: Any = None, dtype: Any = None, name: str | None = None) -> InputLayer:  # noqa: N802
+def Input(shape: Any = None, *, batch_shape: Any = None, dtype: Any = None, name: str | None = None) -> InputLayer:
     """The first entry of a Sequential: Input(shape=(28, 28, 1)). Keras's spelling of InputLayer."""
     return InputLayer(shape, batch_shape=batch_shape, dtype=dtype, name=name)
 
@@ -76,7 +76,8 @@ class Dense(ActivatedLayer):
     """Every output is a weighted sum of all inputs: y = f(x · kernel + bias).
 
     forward   z[n,o] = bias[o] + Σ over i of x[n,i]·kernel[i,o],   y = f(z)
-    backward  z[n,o] depends on kernel[i,o] through x[n,i] alone, so dL/dkernel[i,o] = Σ over n of x[n,i]·dz[n,o], that is xᵀ·dz;
+    backward  z[n,o] depends on kernel[i,o] through x[n,i] alone, so dL/dkernel[i,o] = Σ over n of x[n,i]·dz[n,o], that
+    is xᵀ·dz;
               on bias[o] with factor 1, so dL/dbias = Σ over n of dz[n]; and x[n,i] enters every z[n,o] with factor
               kernel[i,o], so dL/dx = dz · kernelᵀ.
 

@@ -16,7 +16,8 @@ from minicnn.typing import Array, Config, Shape
 class BatchNormalization(Layer):
     """Brings every channel to mean 0 and variance 1, then to a mean beta and a deviation gamma that are learnt.
 
-    forward   training: mean and variance over the batch and all positions, M values a channel; variance is biased (divided by M)
+    forward   training: mean and variance over the batch and all positions, M values a channel; variance is biased
+    (divided by M)
                   x̂ = (x − mean) / √(variance + epsilon),   y = gamma·x̂ + beta
                   moving = momentum·moving + (1 − momentum)·batch, for mean and variance
               inference, or trainable=False: the same with the moving mean and variance

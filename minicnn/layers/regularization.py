@@ -19,7 +19,8 @@ class Dropout(Layer):
     forward   y = mask·x / (1 − rate), mask 0 with probability rate, else 1, drawn anew for every batch
     backward  dL/dx = mask·dL/dy / (1 − rate), with the mask of the forward pass
 
-    The mask is a function of the model's seed, the training step and the layer's place in the model (kernels/dropout.py), so
+    The mask is a function of the model's seed, the training step and the layer's place in the model
+    (kernels/dropout.py), so
     it is not stored but made again.
 
     Args:

@@ -1,6 +1,7 @@
 """The plan: from the list of layers to the list of steps that a pass runs through.
 
-A step has the signature of a layer's two passes and stands for one layer or several. `RULES` is the one place where it is decided
+A step has the signature of a layer's two passes and stands for one layer or several. `RULES` is the one place where it
+is decided
 which: rules are tried in order at each layer, and the first that answers says how many layers its step takes.
 A fast path is a rule and a step in a file of its own; no layer is edited for it.
 """
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from minicnn.activations import Activation
+from minicnn.activations import Activation, softmax
 from minicnn.layers import ActivatedLayer, Layer, Run, Softmax
 from minicnn.layers import Activation as ActivationLayer
 from minicnn.losses import Loss
@@ -85,7 +86,8 @@ class LogitsStep:
 class Plan:
     """The steps of a model, for one loss (None: for predicting).
 
-    loss: to be applied to the last step's output; it takes logits where `output` is set. output: the activation that the
+    loss: to be applied to the last step's output; it takes logits where `output` is set. output: the activation that
+    the
     last step left out, which turns logits into predictions.
     """
 
@@ -134,14 +136,12 @@ def left_out_activation(layer: Layer, loss: Loss | None) -> Activation | None:
     """The layer's output activation, if it is the one that the loss is differentiated through."""
     if loss is None or loss.activation is None or getattr(loss, "from_logits", True):
         return None
-    if isinstance(layer, Softmax):
-        from minicnn.activations import softmax
-
-        activation: Any = softmax if layer.axis in (-1, len(layer.input_shape or ())) else None
-    else:
-        activation = getattr(layer, "activation", None)
-    known = isinstance(layer, (ActivatedLayer, ActivationLayer, Softmax))
-    return activation if known and type(activation) is loss.activation else None
+    activation: Activation | None = None
+    if isinstance(layer, (ActivatedLayer, ActivationLayer)):
+        activation = layer.activation
+    elif isinstance(layer, Softmax) and layer.axis in (-1, len(layer.input_shape or ())):
+        activation = softmax
+    return activation if type(activation) is loss.activation else None
 
 
 def logits_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[Step, int] | None:
@@ -168,6 +168,6 @@ def make_plan(layers: Sequence[Layer], loss: Loss | None = None, rules: Sequence
         steps.append(step)
         i += taken
     output = left_out_activation(layers[-1], loss) if layers else None
-    if output is not None and hasattr(loss, "on_logits"):
-        return Plan(tuple(steps), loss.on_logits(), output)
-    return Plan(tuple(steps), loss)
+    if loss is not None and output is not None:
+        loss = loss.on_logits()
+    return Plan(tuple(steps), loss, output)

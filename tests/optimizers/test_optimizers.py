@@ -193,7 +193,7 @@ def test_a_schedule_is_read_at_the_step():
     assert optimizer.learning_rate == 0.125
     optimizer.learning_rate = schedules.ExponentialDecay(1.0, 4, 0.5)
     assert optimizer.learning_rate == 0.5
-    with pytest.raises(ConfigError, match="SGD: learning_rate follows ExponentialDecay and cannot be set to 0.1"):
+    with pytest.raises(ConfigError, match=r"SGD: learning_rate follows ExponentialDecay and cannot be set to 0\.1"):
         optimizer.learning_rate = 0.1
 
 
@@ -437,5 +437,5 @@ def test_get_returns_an_instance_as_it_is():
 
 @pytest.mark.parametrize("identifier", ["adm", None, 3, {"class_name": "Nadam", "config": {}}])
 def test_get_refuses(identifier):
-    with pytest.raises(ConfigError, match="^optimizer: "):
+    with pytest.raises(ConfigError, match=r"^optimizer: "):
         optimizers.get(identifier)

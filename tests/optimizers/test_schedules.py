@@ -25,7 +25,7 @@ GOLDENS = json.loads(Path(__file__).with_name("goldens.json").read_text())["sche
 def test_rates_are_those_of_keras(golden):
     schedule = deserialize(golden)
     for step, rate in enumerate(golden["rates"]):
-        assert schedule(step) == pytest.approx(rate, rel=1e-14, abs=1e-16), step
+        assert schedule(step) == pytest.approx(rate, rel=5e-7, abs=6e-8), step  # Keras computes them in float32
         assert type(schedule(step)) is float
 
 
@@ -100,5 +100,5 @@ def test_the_base_asks_for_what_a_subclass_must_have():
 
 
 def test_an_unknown_schedule_is_refused():
-    with pytest.raises(ConfigError, match="^learning-rate schedule: unknown name 'CosineDecayRestarts'"):
+    with pytest.raises(ConfigError, match=r"^learning-rate schedule: unknown name 'CosineDecayRestarts'"):
         deserialize({"class_name": "CosineDecayRestarts", "config": {}})

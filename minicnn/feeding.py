@@ -1,0 +1,124 @@
+"""Feeding: what the caller passes as x, y and weights becomes checked batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minicnn.batches import (
+    ArrayBatches,
+    Batch,
+    Batches,
+    IterableBatches,
+    as_numeric,
+    check_finite,
+    is_batch_source,
+    split_validation,
+)
+from minicnn.checks import check_labels, check_optional_steps, check_weights, class_weights
+from minicnn.errors import ConfigError, DataError, NotCompiledError
+from minicnn.kernels import KernelSet
+from minicnn.losses import Loss
+from minicnn.typing import Array, Shape
+
+
+class Feeding:
+    """The part of a model that takes data in. It changes nothing but, with a first batch, the model's build."""
+
+    dtype: np.dtype[Any]
+    kernels: KernelSet
+    seed: int
+    loss: Loss | None
+
+    # -- what a model provides
+
+    def check_input(self, sample: Shape, owner: str) -> None:
+        """Raise ShapeError unless samples of this shape can be fed to the model; changes nothing."""
+        raise NotImplementedError
+
+    def output_shape_for(self, sample: Shape) -> Shape:
+        """The shape of one output for samples of this shape; changes nothing."""
+        raise NotImplementedError
+
+    def build_for(self, sample: Shape) -> None:
+        """Build the layers for samples of this shape, unless they are."""
+        raise NotImplementedError
+
+    # -- checked data
+
+    def _samples(self, x: Any, owner: str) -> Array:
+        samples = as_numeric(x, f"{owner}: x")
+        if samples.ndim == 0:
+            raise DataError(f"{owner}: x must hold samples along its first axis, got a single number.")
+        self.check_input(samples.shape[1:], owner)
+        return samples
+
+    def _checked(self, x: Any, y: Any, sample_weight: Any, owner: str, class_weight: Any = None) -> Batch:
+        """Samples, labels and weights that fit the model and each other, as arrays of their own dtypes."""
+        if self.loss is None:
+            raise NotCompiledError(f"{self}: call compile(optimizer, loss) before {owner}.")
+        samples = self._samples(x, owner)
+        check_finite(samples, f"{owner}: x")
+        output_shape = self.output_shape_for(samples.shape[1:])
+        labels = check_labels(y, len(samples), self.loss, output_shape, owner)
+        weights = check_weights(sample_weight, len(samples), owner)
+        return Batch(samples, labels, class_weights(class_weight, weights, labels, output_shape))
+
+    def _one_batch(self, x: Any, y: Any, sample_weight: Any, owner: str, class_weight: Any = None) -> Batch:
+        batch = self._checked(x, y, sample_weight, owner, class_weight)
+        if len(batch.x) == 0:
+            raise DataError(f"{owner}: x has no samples.")
+        return batch._replace(x=np.ascontiguousarray(batch.x, self.dtype))
+
+    def _batches(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        batch_size: int,
+        owner: str,
+        shuffle: bool | str = False,
+        class_weight: Any = None,
+        steps: int | None = None,
+    ) -> Batches:
+        if is_batch_source(x, y):
+            if sample_weight is not None:
+                raise ConfigError(
+                    f"{owner}: sample_weight belongs into the batches when x is an iterable: (x, y, weight)."
+                )
+            return IterableBatches(
+                x, steps, self.dtype, lambda bx, by, bw: self._first_built(bx, by, bw, owner, class_weight)
+            )
+        data = self._checked(x, y, sample_weight, owner, class_weight)
+        if len(data.x) == 0:
+            raise DataError(f"{owner}: x has no samples.")
+        return ArrayBatches(*data, batch_size, self.dtype, self.kernels, shuffle, self.seed)
+
+    def _first_built(self, x: Any, y: Any, sample_weight: Any, owner: str, class_weight: Any) -> Batch:
+        """A checked batch of an iterable; the first one tells the input shape."""
+        batch = self._checked(x, y, sample_weight, owner, class_weight)
+        self.build_for(batch.x.shape[1:])
+        return batch
+
+    def _validation_batches(self, data: Any, batch_size: int, steps: Any) -> Batches | None:
+        if data is None:
+            return None
+        limit = check_optional_steps(steps, "validation_steps", "fit")
+        if isinstance(data, (tuple, list)) and len(data) in (2, 3) and not isinstance(data[0], (tuple, list)):
+            x, y, weight = (*data, None)[:3]
+            return self._batches(x, y, weight, batch_size, "fit: validation_data")
+        return self._batches(data, None, None, batch_size, "fit: validation_data", steps=limit)
+
+    def _split(self, x: Any, y: Any, w: Any, split: float, validation_data: Any) -> tuple[Any, Any, Any, Any]:
+        if validation_data is not None:
+            return x, y, w, validation_data  # as in Keras, validation_data goes before validation_split
+        if is_batch_source(x, y):
+            raise ConfigError("fit: validation_split needs arrays; give validation_data when x is an iterable.")
+        data = self._checked(x, y, w, "fit")
+        assert data.y is not None
+        (x, y, w), held_out = split_validation(data.x, data.y, data.sample_weight, split)
+        return x, y, w, held_out
+
+    def _check_predict_batch(self, x: Any, y: Any, w: Any) -> tuple[Array, None, None]:
+        return self._samples(x, "predict"), None, None
