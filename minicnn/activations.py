@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.errors import ConfigError
+from minicnn.arguments import finite_number
 from minicnn.kernels import NUMPY, KernelSet
 from minicnn.kernels.activation import SELU_ALPHA, SELU_SCALE
 from minicnn.lookup import resolve, table_of
@@ -127,7 +127,7 @@ class LeakyRelu(_Elementwise):
     kernel = "leaky_relu"
 
     def __init__(self, negative_slope: float = 0.2) -> None:
-        self.negative_slope = finite(negative_slope, "negative_slope", "leaky_relu")
+        self.negative_slope = finite_number(negative_slope, "negative_slope", "leaky_relu")
 
     def numbers(self) -> tuple[float, ...]:
         return (self.negative_slope,)
@@ -142,7 +142,7 @@ class Elu(_Elementwise):
     kernel = "elu"
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = finite(alpha, "alpha", "elu")
+        self.alpha = finite_number(alpha, "alpha", "elu")
 
     def numbers(self) -> tuple[float, ...]:
         return (self.alpha,)
@@ -218,17 +218,6 @@ class Softmax(Activation):
     def backward(self, dy: Array, x: Array, y: Array, kernels: KernelSet) -> Array:
         classes = x.shape[-1]
         return _shaped(kernels.softmax_backward(dy.reshape(-1, classes), y.reshape(-1, classes)), x)
-
-
-def finite(value: Any, name: str, owner: str) -> float:
-    """value as a finite float. Raises ConfigError otherwise."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not np.isfinite(number):
-        raise ConfigError(f"{owner}: {name} must be a finite number, got {value!r}.")
-    return number
 
 
 ACTIVATIONS = table_of(

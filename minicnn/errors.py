@@ -32,6 +32,10 @@ class FileFormatError(MinicnnError):
     """A model or weights file that is damaged, hostile, of another kind, or that does not fit the model."""
 
 
+class NonFiniteLossError(MinicnnError, RuntimeError):
+    """TerminateOnNaN(raise_error=True) saw a loss that is NaN or infinite. A RuntimeError as well, as in Keras."""
+
+
 class DatasetError(MinicnnError, OSError):
     """A data set that is neither on this machine nor can be downloaded, or whose files are damaged."""
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.activations import Sigmoid, finite
+from minicnn.activations import Sigmoid
 from minicnn.activations import Softmax as SoftmaxActivation
+from minicnn.arguments import finite_number
 from minicnn.errors import ConfigError, DataError, ShapeError
 from minicnn.kernels import NUMPY, KernelSet
 from minicnn.lookup import resolve, table_of
@@ -146,9 +147,7 @@ class _CrossEntropy(Loss):
     ) -> None:
         super().__init__(reduction, name)
         self.from_logits = bool(from_logits)
-        self.label_smoothing = finite(label_smoothing, "label_smoothing", self.name)
-        if not 0 <= self.label_smoothing <= 1:
-            raise ConfigError(f"{self.name}: label_smoothing must lie between 0 and 1, got {label_smoothing!r}.")
+        self.label_smoothing = finite_number(label_smoothing, "label_smoothing", self.name, least=0, most=1)
         if axis != -1:
             raise ConfigError(
                 f"{self.name}: axis={axis!r} is not supported by minicnn; the classes are the last axis, -1."

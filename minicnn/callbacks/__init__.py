@@ -8,7 +8,7 @@ from minicnn.callbacks.callback_list import CallbackList
 from minicnn.callbacks.checkpoint import ModelCheckpoint
 from minicnn.callbacks.rates import LearningRateScheduler, ReduceLROnPlateau
 from minicnn.callbacks.records import CSVLogger, History
-from minicnn.callbacks.stopping import EarlyStopping, NonFiniteLossError, TerminateOnNaN
+from minicnn.callbacks.stopping import EarlyStopping, TerminateOnNaN
 
 __all__ = [
     "CSVLogger",
@@ -19,7 +19,6 @@ __all__ = [
     "LambdaCallback",
     "LearningRateScheduler",
     "ModelCheckpoint",
-    "NonFiniteLossError",
     "ReduceLROnPlateau",
     "TerminateOnNaN",
 ]

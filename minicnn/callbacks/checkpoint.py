@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar
 
+from minicnn.arguments import finite_number
 from minicnn.callbacks.base import Logs
-from minicnn.callbacks.monitor import Monitor, finite, verbosity, whole
+from minicnn.callbacks.monitor import Monitor, verbosity
 from minicnn.errors import ConfigError
+from minicnn.geometry import positive_int
 
 _ENDINGS = {False: (".keras", ".h5", ".hdf5"), True: (".h5", ".hdf5")}  # by save_weights_only
 
@@ -47,7 +49,7 @@ class ModelCheckpoint(Monitor):
     ) -> None:
         threshold = initial_value_threshold
         if threshold is not None:
-            threshold = finite("ModelCheckpoint", "initial_value_threshold", threshold)
+            threshold = finite_number(threshold, "initial_value_threshold", "ModelCheckpoint")
         super().__init__(monitor, mode, best=threshold)
         try:
             self.filepath = str(os.fspath(filepath))
@@ -62,7 +64,7 @@ class ModelCheckpoint(Monitor):
         if isinstance(save_freq, str) and save_freq != "epoch":
             raise ConfigError(f'ModelCheckpoint: save_freq must be "epoch" or a number of batches, got {save_freq!r}.')
         self.save_freq: str | int = (
-            save_freq if isinstance(save_freq, str) else whole("ModelCheckpoint", "save_freq", save_freq, least=1)
+            save_freq if isinstance(save_freq, str) else positive_int(save_freq, "save_freq", "ModelCheckpoint")
         )
         self.batches_since_saving = 0
         self.epoch = 0

@@ -6,8 +6,10 @@ import math
 import warnings
 from typing import Any
 
+from minicnn.arguments import finite_number
 from minicnn.callbacks.base import Callback, Logs
 from minicnn.errors import ConfigError, MinicnnWarning
+from minicnn.geometry import positive_int
 
 _LARGER_IS_BETTER = ("acc", "auc", "precision", "recall", "fmeasure", "f1")
 
@@ -33,7 +35,7 @@ class Monitor(Callback):
             raise ConfigError(f'{owner}: mode must be "auto", "min" or "max", got {mode!r}.')
         self.monitor = monitor
         self.mode = mode
-        self.min_delta = abs(finite(owner, "min_delta", min_delta))
+        self.min_delta = abs(finite_number(min_delta, "min_delta", owner))
         self.best = best
 
     def maximize(self) -> bool:
@@ -70,29 +72,6 @@ class Monitor(Callback):
         return float(value)
 
 
-def finite(owner: str, name: str, value: Any) -> float:
-    """A finite number as a float. Raises ConfigError for anything else."""
-    try:
-        number = float(value) if not isinstance(value, (str, bytes, bool)) else math.nan
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise ConfigError(f"{owner}: {name} must be a finite number, got {value!r}.")
-    return number
-
-
-def whole(owner: str, name: str, value: Any, least: int = 0) -> int:
-    """An integer of at least `least`. Raises ConfigError for anything else."""
-    try:
-        number = int(value)
-        right = number == value and number >= least and not isinstance(value, bool)
-    except (TypeError, ValueError, OverflowError):
-        right = False
-    if not right:
-        raise ConfigError(f"{owner}: {name} must be an integer of at least {least}, got {value!r}.")
-    return number
-
-
 def verbosity(owner: str, value: Any) -> int:
     """0 for silence, 1 for messages; True and False are taken too. Raises ConfigError for anything else."""
-    return int(value) if isinstance(value, bool) else whole(owner, "verbose", value)
+    return int(value) if isinstance(value, bool) else positive_int(value, "verbose", owner, minimum=0)

@@ -8,9 +8,11 @@ import numbers
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from minicnn.arguments import finite_number
 from minicnn.callbacks.base import Callback, Logs
-from minicnn.callbacks.monitor import Monitor, finite, verbosity, whole
+from minicnn.callbacks.monitor import Monitor, verbosity
 from minicnn.errors import ConfigError
+from minicnn.geometry import positive_int
 
 
 class LearningRateScheduler(Callback):
@@ -74,13 +76,13 @@ class ReduceLROnPlateau(Monitor):
         min_lr: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.factor = finite("ReduceLROnPlateau", "factor", factor)
+        self.factor = finite_number(factor, "factor", "ReduceLROnPlateau")
         if not 0 <= self.factor < 1:
             raise ConfigError(f"ReduceLROnPlateau: factor must be at least 0 and below 1, got {factor!r}.")
-        self.patience = whole("ReduceLROnPlateau", "patience", patience)
+        self.patience = positive_int(patience, "patience", "ReduceLROnPlateau", minimum=0)
         self.verbose = verbosity("ReduceLROnPlateau", verbose)
-        self.cooldown = whole("ReduceLROnPlateau", "cooldown", cooldown)
-        self.min_lr = finite("ReduceLROnPlateau", "min_lr", min_lr)
+        self.cooldown = positive_int(cooldown, "cooldown", "ReduceLROnPlateau", minimum=0)
+        self.min_lr = finite_number(min_lr, "min_lr", "ReduceLROnPlateau")
         self._reset()
 
     def _reset(self) -> None:

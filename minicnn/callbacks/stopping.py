@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+from minicnn.arguments import finite_number
 from minicnn.callbacks.base import Callback, Logs
-from minicnn.callbacks.monitor import Monitor, finite, verbosity, whole
-from minicnn.errors import MinicnnError
+from minicnn.callbacks.monitor import Monitor, verbosity
+from minicnn.errors import NonFiniteLossError
+from minicnn.geometry import positive_int
 from minicnn.typing import Array
 
 
@@ -44,11 +46,11 @@ class EarlyStopping(Monitor):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.patience = whole("EarlyStopping", "patience", patience)
+        self.patience = positive_int(patience, "patience", "EarlyStopping", minimum=0)
         self.verbose = verbosity("EarlyStopping", verbose)
-        self.baseline = None if baseline is None else finite("EarlyStopping", "baseline", baseline)
+        self.baseline = None if baseline is None else finite_number(baseline, "baseline", "EarlyStopping")
         self.restore_best_weights = restore_best_weights
-        self.start_from_epoch = whole("EarlyStopping", "start_from_epoch", start_from_epoch)
+        self.start_from_epoch = positive_int(start_from_epoch, "start_from_epoch", "EarlyStopping", minimum=0)
         self._reset()
 
     def _reset(self) -> None:
@@ -95,10 +97,6 @@ class EarlyStopping(Monitor):
         if self.verbose > 0:
             print(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
         self.model.set_weights(self.best_weights)
-
-
-class NonFiniteLossError(MinicnnError, RuntimeError):
-    """TerminateOnNaN(raise_error=True) saw a loss that is NaN or infinite. A RuntimeError as well, as in Keras."""
 
 
 class TerminateOnNaN(Callback):

@@ -29,7 +29,7 @@ def leaky_relu_loops(x: Array, slope: float) -> Array:
     2013."""
     y = np.empty_like(x)
     for i in prange(x.size):
-        y[i] = x[i] if x[i] > 0 or x[i] != x[i] else slope * x[i]  # x != x: NaN stays, also with slope 0
+        y[i] = slope * x[i] if x[i] <= 0 else x[i]
     return y
 
 
@@ -54,16 +54,18 @@ def leaky_relu_backward_numpy(dy: Array, x: Array, y: Array, slope: float) -> Ar
 def relu_loops(x: Array) -> Array:
     """f(x) = max(x, 0)."""
     y = np.empty_like(x)
+    zero = x.dtype.type(0)
     for i in prange(x.size):
-        y[i] = x[i] if x[i] > 0 or x[i] != x[i] else 0
+        y[i] = zero if x[i] <= 0 else x[i]  # one comparison and no branch: vector code; NaN stays NaN
     return y
 
 
 def relu_backward_loops(dy: Array, x: Array, y: Array) -> Array:
     """f'(x) = 1 where y > 0, else 0: the input need not be kept."""
     dx = np.empty_like(dy)
+    zero = dy.dtype.type(0)
     for i in prange(dy.size):
-        dx[i] = dy[i] if y[i] > 0 else 0
+        dx[i] = dy[i] if y[i] > 0 else zero
     return dx
 
 
@@ -175,7 +177,7 @@ def softplus_loops(x: Array) -> Array:
     2011."""
     y = np.empty_like(x)
     for i in prange(x.size):
-        y[i] = (x[i] if x[i] > 0 or x[i] != x[i] else 0) + math.log1p(math.exp(-abs(x[i])))
+        y[i] = (0 if x[i] <= 0 else x[i]) + math.log1p(math.exp(-abs(x[i])))
     return y
 
 
@@ -254,7 +256,8 @@ def gelu_backward_numpy(dy: Array, x: Array, y: Array) -> Array:
     """gelu_backward_loops."""
     from scipy.special import ndtr
 
-    return dy * (ndtr(x) + x * np.exp(-0.5 * x * x) / dy.dtype.type(math.sqrt(2 * math.pi)))
+    near = np.clip(x, -40, 40)  # beyond, the density is 0 and x² might overflow
+    return dy * (ndtr(x) + x * np.exp(-0.5 * near * near) / dy.dtype.type(math.sqrt(2 * math.pi)))
 
 
 relu_numba = compiled(relu_loops)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minicnn import activations
+from minicnn.arguments import finite_number
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.layers.base import Layer, Run, batched
 from minicnn.typing import Array, Config, Shape
@@ -29,9 +30,9 @@ class ReLU(Layer):
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.max_value = None if max_value is None else _not_negative(max_value, "max_value", self)
-        self.negative_slope = _not_negative(negative_slope, "negative_slope", self)
-        self.threshold = _not_negative(threshold, "threshold", self)
+        self.max_value = None if max_value is None else finite_number(max_value, "max_value", str(self), least=0)
+        self.negative_slope = finite_number(negative_slope, "negative_slope", str(self), least=0)
+        self.threshold = finite_number(threshold, "threshold", str(self), least=0)
 
     @property
     def _plain(self) -> bool:
@@ -82,7 +83,7 @@ class LeakyReLU(Layer):
         if "alpha" in kwargs:
             negative_slope = kwargs.pop("alpha")
         super().__init__(**kwargs)
-        self.negative_slope = _not_negative(negative_slope, "negative_slope", self)
+        self.negative_slope = finite_number(negative_slope, "negative_slope", str(self), least=0)
         self.activation = activations.LeakyRelu(self.negative_slope)
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
@@ -134,10 +135,3 @@ class Softmax(Layer):
 
     def get_config(self) -> Config:
         return {**super().get_config(), "axis": self.axis}
-
-
-def _not_negative(value: Any, name: str, owner: Layer) -> float:
-    number = activations.finite(value, name, str(owner))
-    if number < 0:
-        raise ConfigError(f"{owner}: {name} must not be negative, got {value!r}.")
-    return number

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minicnn import activations, initializers, regularizers
+from minicnn.arguments import finite_number
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.geometry import positive_int
 from minicnn.layers.base import Layer, Run, batched, refuse
@@ -241,8 +242,8 @@ class Rescaling(Layer):
 
     def __init__(self, scale: float, offset: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.scale = activations.finite(scale, "scale", str(self))
-        self.offset = activations.finite(offset, "offset", str(self))
+        self.scale = finite_number(scale, "scale", str(self))
+        self.offset = finite_number(offset, "offset", str(self))
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         return x * x.dtype.type(self.scale) + x.dtype.type(self.offset), None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minicnn import initializers, regularizers
-from minicnn.activations import finite
+from minicnn.arguments import finite_number
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.layers.base import Layer, Run, batched, refuse
 from minicnn.typing import Array, Config, Shape
@@ -75,12 +75,8 @@ class BatchNormalization(Layer):
         if isinstance(axis, bool) or not isinstance(axis, int) or axis == 0:
             raise ConfigError(f"{self}: axis must be one integer other than 0, the batch; got {axis!r}.")
         self.axis = axis
-        self.momentum = finite(momentum, "momentum", str(self))
-        if not 0 <= self.momentum <= 1:
-            raise ConfigError(f"{self}: momentum must lie between 0 and 1, got {momentum!r}.")
-        self.epsilon = finite(epsilon, "epsilon", str(self))
-        if self.epsilon <= 0:
-            raise ConfigError(f"{self}: epsilon must be positive, got {epsilon!r}.")
+        self.momentum = finite_number(momentum, "momentum", str(self), least=0, most=1)
+        self.epsilon = finite_number(epsilon, "epsilon", str(self), least=0)
         self.center, self.scale = bool(center), bool(scale)
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import activations
+from minicnn.arguments import finite_number
 from minicnn.errors import ConfigError
 from minicnn.kernels.dropout import KEEP_RANGE, dropout_key
 from minicnn.layers.base import Layer, Run, refuse
@@ -33,9 +33,7 @@ class Dropout(Layer):
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         refuse(self, noise_shape=(noise_shape, None))
-        self.rate = activations.finite(rate, "rate", str(self))
-        if not 0 <= self.rate <= 1:
-            raise ConfigError(f"{self}: rate is the part that is dropped, from 0 to 1; got {rate!r}.")
+        self.rate = finite_number(rate, "rate", str(self), least=0, most=1)
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
             raise ConfigError(f"{self}: seed must be a non-negative integer or None, got {seed!r}.")
         self.seed = None if seed is None else int(seed)

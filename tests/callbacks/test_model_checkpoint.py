@@ -110,7 +110,7 @@ def test_a_folder_is_refused(fit, tmp_path):
         ({"filepath": "m.keras", "save_weights_only": True}, "filepath must end in .h5 or .hdf5, got 'm.keras'"),
         ({"filepath": 3}, "filepath must be a path, got 3"),
         ({"save_freq": "batch"}, "save_freq must be \"epoch\" or a number of batches, got 'batch'"),
-        ({"save_freq": 0}, "save_freq must be an integer of at least 1, got 0"),
+        ({"save_freq": 0}, "save_freq must be a positive integer, got 0"),
         ({"initial_value_threshold": "x"}, "initial_value_threshold must be a finite number, got 'x'"),
     ],
 )

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from minicnn.callbacks import NonFiniteLossError, TerminateOnNaN
+from minicnn.callbacks import TerminateOnNaN
+from minicnn.errors import NonFiniteLossError
 from minicnn.errors import MinicnnError
 
 
