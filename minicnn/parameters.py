@@ -47,6 +47,7 @@ class ParameterBuffer:
             layer is own_layer
             and name == own_name
             and layer.params[name].base is self.weights
+            and name in layer.grads
             and layer.grads[name].base is self.gradients
             for (layer, name), (own_layer, own_name) in zip(owners, self.owners, strict=True)
         )
@@ -65,6 +66,15 @@ class ParameterBuffer:
                 if source is not None and source.stop - source.start == segment.stop - segment.start:
                     new[segment] = old[source]
             optimizer.slots[slot_name] = new
+
+    def collect_gradients(self) -> None:
+        """Take over gradients that a caller's layer put into `grads` as new arrays instead of writing into its
+        views."""
+        for (layer, name), segment in zip(self.owners, self.segments, strict=True):
+            if layer.grads[name].base is not self.gradients:
+                view = self.gradients[segment].reshape(layer.params[name].shape)
+                view[...] = layer.grads[name]
+                layer.grads[name] = view
 
     def penalty(self) -> float:
         """The sum of the regularizers' penalties, for the weights as they are."""

@@ -47,8 +47,9 @@ class Scores:
         return {f"{prefix}loss": loss} | {f"{prefix}{name}": float(m.result()) for name, m, _ in self._metrics}
 
     @property
-    def names(self) -> list[str]:
-        return ["loss", *(name for name, _, _ in self._metrics)]
+    def metrics(self) -> list[Metric]:
+        """The metric objects, in the order of the logs."""
+        return [metric for _, metric, _ in self._metrics]
 
 
 def _free_name(name: str, prefix: str, taken: set[str]) -> str:

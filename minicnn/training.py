@@ -18,6 +18,7 @@ from minicnn.geometry import positive_int
 from minicnn.kernels.blas import single_threaded_blas
 from minicnn.layers import Layer, Run
 from minicnn.losses import Loss
+from minicnn.metrics import Metric
 from minicnn.optimizers import Optimizer
 from minicnn.parameters import ParameterBuffer, trainable_owners
 from minicnn.progress import Progress, verbosity
@@ -37,6 +38,7 @@ class Trainer(Feeding):
         self.loss: Loss | None = None
         self.history: History | None = None
         self.stop_training = False
+        self.metrics: list[Metric] = []  # as objects, once the first batch has shown the labels' shape
         self._metrics: list[Any] = []
         self._weighted_metrics: list[Any] = []
         self._buffer: ParameterBuffer | None = None
@@ -77,8 +79,10 @@ class Trainer(Feeding):
             raise ConfigError(
                 f"compile: loss {new_loss.name} with reduction=None cannot be trained; choose sum_over_batch_size."
             )
-        self.optimizer = optimizers.get(optimizer)
-        self.optimizer.reset()
+        new_optimizer = optimizers.get(optimizer)
+        new_optimizer.claim(self)
+        new_optimizer.reset()
+        self.optimizer = new_optimizer
         self.loss = new_loss
         self._metrics, self._weighted_metrics = checked
         self._plans.clear()
@@ -221,6 +225,7 @@ class Trainer(Feeding):
         sample_losses, gradient = plan.loss.value_and_gradient(y_true, output, self.kernels)
         value = plan.loss.reduce(sample_losses, batch.sample_weight) + buffer.penalty()
         plan.backward(plan.loss.scaled(gradient, sample_losses, batch.sample_weight), saved, run)
+        buffer.collect_gradients()
         buffer.add_penalty_gradients()
         optimizer.step(buffer.weights, buffer.gradients, buffer.segments, self.kernels)
         self._steps_trained += 1
@@ -410,7 +415,9 @@ class Trainer(Feeding):
         return self._buffer
 
     def _scores(self, y: Any, y_pred: Array) -> Scores:
-        return make_scores(self._metrics, self._weighted_metrics, y.shape, y_pred.shape[1:])
+        scores = make_scores(self._metrics, self._weighted_metrics, y.shape, y_pred.shape[1:])
+        self.metrics = scores.metrics
+        return scores
 
     def _scored(self, loss: float, batch: Batch, y_pred: Array) -> Logs:
         scores = self._scores(batch.y, y_pred)

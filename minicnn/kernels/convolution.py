@@ -271,7 +271,8 @@ def conv2d_blocked(x: Array, kernel: Array, bias: Array, windows: Windows) -> Ar
     """conv2d_numpy a block of images at a time: the columns never leave the cache, and threads share out the blocks.
 
     The whole batch's columns (KH·KW times the input) would go through memory twice; np.dot here is single-threaded
-    BLAS (blas.py says why). Columns get one more entry, 1, which meets the bias in the kernel's last row: the product adds the
+    BLAS (blas.py says why). Columns get one more entry, 1, which meets the bias in the kernel's last row: the product
+    adds the
     bias, and in the backward pass its gradient comes with the kernel's. On LeNet's first layer that halves the time.
     """
     n = x.shape[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -89,6 +90,7 @@ class Optimizer:
         self._learning_rate = self._checked_rate(learning_rate)
         self.iterations = 0
         self.slots: dict[str, Array] = {}
+        self._owner: weakref.ref[Any] | None = None
 
     # -- what a subclass says of itself
 
@@ -142,6 +144,16 @@ class Optimizer:
         self._clip(gradients, segments, kernels)
         self.update(weights, gradients, rate, rate * (self.weight_decay or 0.0), kernels)
         self.iterations += 1
+
+    def claim(self, model: Any) -> None:
+        """Serve this model. Raises ConfigError if another one that is still in use is trained with this object."""
+        owner = self._owner() if self._owner is not None else None
+        if owner is not None and owner is not model:
+            raise ConfigError(f"{self}: belongs to {owner} already; make a new {type(self).__name__} for {model}.")
+        self._owner = weakref.ref(model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_owner": None}  # the copy serves whatever model it is compiled into
 
     def reset(self) -> None:
         """Forget the steps made: iterations 0, no slots."""
