@@ -1,0 +1,69 @@
+"""Train a model of the exercise sheet as the sheet does, for several seeds, and report the test accuracies.
+
+    python bench/accuracy.py lenet5 --seeds 0 1 2 --json lenet5.json
+
+A tenth of the training images is held out by scikit-learn's train_test_split(random_state=seed); pixels are raw, 0 to
+255; rate, batch
+size and epochs are the sheet's (minicnn.applications.APPLICATIONS).
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from sklearn.model_selection import train_test_split
+
+from minicnn import applications
+from minicnn.datasets import DATASETS
+from minicnn.losses import CategoricalCrossentropy
+from minicnn.optimizers import Adam
+from minicnn.utils import to_categorical
+
+
+def train(name: str, seed: int, epochs: int | None) -> dict[str, Any]:
+    """One training; the record has the test accuracy and every epoch's history."""
+    application = applications.APPLICATIONS[name]
+    (x, y), (x_test, y_test) = DATASETS[application.dataset].load_data()
+    if x.ndim == 3:
+        x, x_test = x[..., None], x_test[..., None]
+    x_train, x_dev, y_train, y_dev = train_test_split(x, y, test_size=0.1, random_state=seed)
+    model = applications.build(name, seed=seed)
+    model.compile(Adam(learning_rate=application.learning_rate), CategoricalCrossentropy(), metrics=["accuracy"])
+    started = time.perf_counter()
+    history = model.fit(
+        x_train,
+        to_categorical(y_train, 10),
+        validation_data=(x_dev, to_categorical(y_dev, 10)),
+        batch_size=application.batch_size,
+        epochs=application.epochs if epochs is None else epochs,
+        verbose=2,
+    ).history
+    seconds = time.perf_counter() - started
+    _, accuracy = model.evaluate(x_test, to_categorical(y_test, 10), batch_size=256, verbose=0)
+    return {"model": name, "seed": seed, "test": accuracy, "seconds": seconds, "history": history}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=list(applications.APPLICATIONS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, help="instead of the sheet's")
+    parser.add_argument("--json", type=Path, help="write the runs here")
+    args = parser.parse_args()
+    runs = []
+    for seed in args.seeds:
+        runs.append(train(args.model, seed, args.epochs))
+        print(
+            f"{args.model}, seed {seed}: test accuracy {runs[-1]['test']:.2%} in {runs[-1]['seconds']:.0f} s",
+            flush=True,
+        )
+    print(f"median of {len(runs)} seeds: {statistics.median(run['test'] for run in runs):.2%}")
+    if args.json:
+        args.json.write_text(json.dumps(runs) + "\n")
+
+
+if __name__ == "__main__":
+    main()
