@@ -37,6 +37,7 @@ def _enter() -> None:
 
             _controller = ThreadpoolController()  # sees the libraries that are loaded now
         if _users == 0:
+            _let_any_thread_set_openblas()
             _limiter = _controller.limit(limits=1, user_api="blas")
         _users += 1
 
@@ -46,5 +47,18 @@ def _leave() -> None:
     with _lock:
         _users -= 1
         if _users == 0:
+            _let_any_thread_set_openblas()
             _limiter.restore_original_limits()
+            _let_any_thread_set_openblas()
             _limiter = None
+
+
+def _let_any_thread_set_openblas() -> None:
+    """threadpoolctl 3.8 and later ignore every Python thread but the first that set OpenBLAS's threads.
+
+    Here one thread may enter and another be the last to leave, so each takes the right to itself, under the lock.
+    """
+    from threadpoolctl import OpenBLASController
+
+    if hasattr(OpenBLASController, "clear_controlling_thread"):
+        OpenBLASController.clear_controlling_thread(force=True)

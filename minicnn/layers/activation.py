@@ -43,7 +43,9 @@ class ReLU(Layer):
             y = activations.relu.forward(x, run.kernels)
             return y, y
         number = x.dtype.type
-        y = np.where(x > self.threshold, x, number(self.negative_slope) * (x - number(self.threshold)))
+        slope = number(self.negative_slope)
+        below = slope * (x - number(self.threshold)) if slope else number(0)  # 0 · infinity would be NaN
+        y = np.where(x <= self.threshold, below, x)
         if self.max_value is not None:
             y = np.minimum(y, number(self.max_value))
         return y, x
@@ -55,7 +57,8 @@ class ReLU(Layer):
             return activations.relu.backward(dy, saved, saved, run.kernels)
         slope = np.where(saved > self.threshold, dy.dtype.type(1), dy.dtype.type(self.negative_slope))
         if self.max_value is not None:
-            slope = np.where(saved >= self.max_value, dy.dtype.type(0), slope)
+            capped = (saved > self.threshold) & (saved >= self.max_value)  # max_value may lie below threshold
+            slope = np.where(capped, dy.dtype.type(0), slope)
         return dy * slope
 
     def get_config(self) -> Config:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minicnn.geometry import Windows, padding_name, pair, place_windows
 from minicnn.layers.base import Layer, Run, refuse
 from minicnn.typing import Array, Config, Shape
@@ -118,21 +120,26 @@ def _whole_map(x: Array) -> Windows:
 
 
 class GlobalMaxPooling2D(_GlobalPooling):
-    """The largest value of each channel's whole map: MaxPooling2D with one window.
+    """The largest value of each channel's whole map.
 
     forward   y[n,c] = max over h, w of x[n,h,w,c]
-    backward  dL/dx is dL/dy at the largest value (the first of equal ones), zero elsewhere
+    backward  dL/dx is dL/dy at the largest value, zero elsewhere. Where k pixels are equally large each gets dL/dy/k:
+              unlike MaxPooling2D, and as TensorFlow, whose reduce_max this is
 
     Shapes: (N, H, W, C) to (N, C), or (N, 1, 1, C) with keepdims.
     """
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
-        y, where = run.kernels.max_pool(x, _whole_map(x))
-        return self.shaped(y), (where, x.shape)
+        y, _ = run.kernels.max_pool(x, _whole_map(x))
+        return self.shaped(y), (x, y)
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
-        where, x_shape = saved
-        return run.kernels.max_pool_backward(dy.reshape(where.shape), where, x_shape) if need_dx else None
+        if not need_dx:
+            return None
+        x, y = saved
+        largest = (x == y).astype(x.dtype)  # (N, H, W, C), by broadcasting y (N, 1, 1, C)
+        count = np.maximum(largest.sum(axis=(1, 2), keepdims=True), 1)  # 0 where the map holds NaN
+        return largest * (dy.reshape(y.shape) / count)
 
 
 class GlobalAveragePooling2D(_GlobalPooling):

@@ -5,8 +5,7 @@ import math
 import pytest
 
 from minicnn.callbacks import TerminateOnNaN
-from minicnn.errors import NonFiniteLossError
-from minicnn.errors import MinicnnError
+from minicnn.errors import MinicnnError, NonFiniteLossError
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])

@@ -1,0 +1,46 @@
+"""Settings of all tests: no stale compiled kernels, and hypothesis draws the same examples everywhere."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from hypothesis import settings
+
+PACKAGE = Path(__file__).resolve().parents[1] / "minicnn"
+KERNEL_FOLDERS = [PACKAGE / "kernels", PACKAGE / "steps"]
+NUMBA_CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR")
+
+# The first example compiles, so no deadline; derandomized, so that a test which passes once passes always.
+settings.register_profile("minicnn", deadline=None, derandomize=True, max_examples=25)
+settings.load_profile("minicnn")
+
+
+def clear_stale_kernels(folders=KERNEL_FOLDERS, numba_cache_dir=NUMBA_CACHE_DIR):
+    """Delete Numba's cached kernels if any kernel file changed since the last run. Returns how many.
+
+    Numba looks only at the file of the function itself: a helper that changed in another file leaves it with old code.
+    The hash of all files stands in a stamp beside the first cache.
+    """
+    caches = [folder / "__pycache__" for folder in folders]
+    if numba_cache_dir:
+        caches += [found for folder in folders for found in Path(numba_cache_dir).glob(f"{folder.name}_*")]
+    sources = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+    current = hashlib.sha256(b"\0".join(file.read_bytes() for file in sources)).hexdigest()
+    stamp = caches[0] / "kernels.sha256"
+    try:
+        if stamp.read_text() == current:
+            return 0
+    except OSError:
+        pass  # never written, or a folder that cannot be read: then there is no cache either
+    compiled = [file for cache in caches for file in cache.glob("*.nb[ic]")]
+    for file in compiled:
+        file.unlink(missing_ok=True)
+    try:
+        stamp.parent.mkdir(exist_ok=True)
+        stamp.write_text(current)
+    except OSError:
+        pass  # a read-only checkout: Numba keeps no cache here
+    return len(compiled)
+
+
+clear_stale_kernels()

@@ -1,0 +1,108 @@
+"""BLAS keeps to one thread while kernels run, and the caller's setting comes back."""
+
+import threading
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import minicnn
+from minicnn.geometry import place_windows
+from minicnn.kernels import NUMBA
+from minicnn.kernels.blas import single_threaded_blas
+
+
+def blas_threads():
+    """The number of threads of every BLAS in the process."""
+    return {(lib["filepath"], lib["num_threads"]) for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+
+def counts():
+    return {count for _, count in blas_threads()}
+
+
+@pytest.fixture
+def callers_setting():
+    """The caller's own setting: two threads."""
+    with single_threaded_blas():
+        pass  # loads SciPy's BLAS, so that the limit below covers it
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        if not before or counts() != {2}:
+            pytest.skip("no BLAS here whose threads can be set")
+        yield before
+
+
+def test_a_block_limits_and_restores(callers_setting):
+    with single_threaded_blas():
+        assert counts() == {1}
+    assert blas_threads() == callers_setting
+
+
+def test_an_error_inside_restores_too(callers_setting):
+    with pytest.raises(RuntimeError), single_threaded_blas():
+        raise RuntimeError
+    assert blas_threads() == callers_setting
+
+
+def test_nested_blocks_restore_at_the_outermost_end(callers_setting):
+    with single_threaded_blas():
+        with single_threaded_blas():
+            assert counts() == {1}
+        assert counts() == {1}
+    assert blas_threads() == callers_setting
+
+
+def test_overlapping_blocks_in_two_threads_restore_at_the_last_end(callers_setting):
+    inside, leave = threading.Event(), threading.Event()
+
+    def other():
+        with single_threaded_blas():
+            inside.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=other)
+    with single_threaded_blas():
+        thread.start()
+        assert inside.wait(30)
+    assert counts() == {1}  # the first to enter has left, the other is still inside
+    leave.set()
+    thread.join()
+    assert blas_threads() == callers_setting
+
+
+def test_many_threads_entering_and_leaving(callers_setting):
+    seen = []
+
+    def work():
+        for _ in range(20):
+            with single_threaded_blas():
+                seen.append(counts())
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert seen == [{1}] * 80
+    assert blas_threads() == callers_setting
+
+
+def test_kernels_and_training_leave_the_setting(callers_setting):
+    x = np.ones((2, 5, 5, 1), np.float32)
+    windows = place_windows((5, 5), (3, 3), (1, 1), "valid", "test")
+    NUMBA.conv2d(x, np.ones((3, 3, 1, 2), np.float32), np.zeros(2, np.float32), windows)
+    assert blas_threads() == callers_setting
+    model = minicnn.Sequential([minicnn.layers.Flatten(input_shape=(5, 5, 1)), minicnn.layers.Dense(2)], seed=0)
+    model.compile("sgd", "mse")
+    during = []
+    spy = minicnn.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: during.append(counts()))
+    model.fit(x, np.zeros((2, 2)), verbose=0, callbacks=[spy])
+    assert during == [{1}]
+    assert blas_threads() == callers_setting
+    model.predict(x, verbose=0)
+    model.evaluate(x, np.zeros((2, 2)), verbose=0)
+    assert blas_threads() == callers_setting
+    with pytest.raises(minicnn.errors.ShapeError):
+        model.fit(x[..., 0], np.zeros((2, 2)), verbose=0)
+    assert blas_threads() == callers_setting

@@ -1,0 +1,192 @@
+"""Compiled kernels: one signature a dtype, the same bits for any number of threads and in a forked child."""
+
+import collections
+import inspect
+import multiprocessing
+import os
+import threading
+
+import numba
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn.errors import ConfigError
+from minicnn.geometry import place_windows
+from minicnn.kernels import NUMBA, convolution, jit
+from minicnn.kernels.dropout import dropout_key
+from minicnn.kernels.jit import Kernel, get_num_threads, set_num_threads
+
+layers = minicnn.layers
+
+
+def everything():
+    """Outputs and gradients of many kernels on one fixed problem: several blocks, several partial sums."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((37, 14, 14, 3)).astype(np.float32)
+    kernel, bias = rng.standard_normal((5, 5, 3, 8)).astype(np.float32), rng.standard_normal(8).astype(np.float32)
+    windows = place_windows((14, 14), (5, 5), (1, 1), "same", "test")
+    y = NUMBA.conv2d(x, kernel, bias, windows)
+    dkernel, dbias = np.empty_like(kernel), np.empty_like(bias)
+    dx = NUMBA.conv2d_backward(y, x, kernel, windows, dkernel, dbias, True)
+    rows = x.reshape(37, -1)
+    weights = rng.standard_normal((rows.shape[1], 40)).astype(np.float32)
+    dense = NUMBA.dense(rows, weights, np.zeros(40, np.float32))
+    dweights, dzeros = np.empty_like(weights), np.empty(40, np.float32)
+    back = NUMBA.dense_backward(dense, rows, weights, dweights, dzeros, True)
+    statistics = NUMBA.batch_norm_statistics(y.reshape(-1, 8))
+    sums = NUMBA.batch_norm_sums(y.reshape(-1, 8), y.reshape(-1, 8), *statistics)
+    pooled, where = NUMBA.max_pool(y, place_windows((14, 14), (3, 3), (2, 2), "same", "test"))
+    unpooled = NUMBA.max_pool_backward(pooled, where, y.shape)
+    losses = NUMBA.softmax_cross_entropy(dense, np.eye(40, dtype=np.float32)[:37])
+    dropped = NUMBA.dropout(x.reshape(-1), *dropout_key(1, 2, 3), np.uint32(1 << 30), np.float32(4 / 3))
+    norm = np.float64(NUMBA.squared_norm(x.reshape(-1)))
+    return [
+        y,
+        dx,
+        dkernel,
+        dbias,
+        dense,
+        back,
+        dweights,
+        dzeros,
+        *statistics,
+        *sums,
+        pooled,
+        unpooled,
+        *losses,
+        dropped,
+        norm,
+    ]
+
+
+def fitted_weights():
+    """The weights after an epoch of a model with every kind of layer that has kernels."""
+    rng = np.random.default_rng(0)
+    model = minicnn.Sequential(
+        [
+            layers.Input((12, 12, 2)),
+            layers.Conv2D(6, 3, padding="same", activation="relu", kernel_regularizer="l2"),
+            layers.BatchNormalization(),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(5, 3, activation="tanh"),
+            layers.AveragePooling2D(2),
+            layers.Dropout(0.3),
+            layers.Flatten(),
+            layers.Dense(4, activation="softmax"),
+        ],
+        seed=0,
+    )
+    model.compile(minicnn.optimizers.Adam(global_clipnorm=1.0), "sparse_categorical_crossentropy")
+    model.fit(rng.random((90, 12, 12, 2)), rng.integers(0, 4, 90), batch_size=32, epochs=2, verbose=0)
+    return model.get_weights()
+
+
+@pytest.fixture
+def threads():
+    before = get_num_threads()
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("Numba has a pool of one thread on this machine.")
+    yield set_num_threads
+    set_num_threads(before)
+
+
+@pytest.mark.parametrize("compute", [everything, fitted_weights])
+def test_bits_do_not_depend_on_the_number_of_threads(threads, compute):
+    results = []
+    for count in (1, 2, numba.config.NUMBA_NUM_THREADS):
+        threads(count)
+        assert minicnn.config.get_num_threads() == count
+        results.append([array.tobytes() for array in compute()])
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.0, True, "2", 10**6])
+def test_a_number_of_threads_that_cannot_be(count):
+    before = get_num_threads()
+    with pytest.raises(ConfigError, match="count must be an integer from 1 to"):
+        set_num_threads(count)
+    assert get_num_threads() == before
+
+
+def test_python_threads_compute_at_once_and_heed_the_setting(threads):
+    threads(2)
+    expected = [array.tobytes() for array in everything()]
+    results = {}
+
+    def work(number):
+        results[number] = [[array.tobytes() for array in everything()] for _ in range(3)]
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert results == {k: [expected] * 3 for k in range(4)}
+
+
+def _compute_and_send(pipe):
+    pipe.send([array.tobytes() for array in everything() + fitted_weights()])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_computes_the_same_bits():
+    """OpenMP's threads are not in the child, and a parallel kernel would kill it."""
+    expected = [array.tobytes() for array in everything() + fitted_weights()]  # kernels have run before the fork
+    receive, send = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(target=_compute_and_send, args=(send,))
+    child.start()
+    send.close()
+    assert receive.poll(240), "the child neither answered nor died"
+    try:
+        result = receive.recv()
+    except EOFError:
+        result = None
+    child.join(30)
+    assert child.exitcode == 0
+    assert result == expected
+    assert not jit._forked  # in this process kernels go on in parallel
+    assert [array.tobytes() for array in everything() + fitted_weights()] == expected
+
+
+def all_kernels():
+    """Every compiled kernel, by name: those of the set and the others of the kernel files."""
+    for module in vars(minicnn.kernels).values():
+        if inspect.ismodule(module) and module.__name__.startswith("minicnn.kernels."):
+            yield from ((f"{module.__name__}.{k}", v) for k, v in vars(module).items() if isinstance(v, Kernel))
+
+
+def test_one_signature_a_dtype():
+    """Each compilation costs a second or more. Strided, read-only and empty arrays must not cause another one."""
+    rng = np.random.default_rng(0)
+    windows = place_windows((6, 6), (3, 3), (1, 1), "same", "test")
+    for dtype in (np.float32, np.float64):
+        x = rng.standard_normal((4, 6, 6, 2)).astype(dtype)
+        kernel, bias = np.ones((3, 3, 2, 3), dtype), np.ones(3, dtype)
+        expected = NUMBA.conv2d(x, kernel, bias, windows)
+        frozen, strided, fortran = x.copy(), np.repeat(x, 2, axis=0)[::2], np.asfortranarray(x)
+        frozen.flags.writeable = False
+        for same in (frozen, strided, fortran):
+            np.testing.assert_array_equal(NUMBA.conv2d(same, kernel, bias, windows), expected)
+        assert NUMBA.conv2d(x[:0], kernel, bias, windows).shape == (0, 6, 6, 3)
+    everything()
+    fitted_weights()
+    many = {}
+    for name, kernel in all_kernels():
+        dtypes = collections.Counter(
+            tuple(str(t.dtype) for t in signature if isinstance(t, numba.types.Array))
+            for signature in kernel.signatures
+        )
+        if max(dtypes.values(), default=0) > 1:
+            many[name] = kernel.signatures
+    assert not many
+    assert len(NUMBA.conv2d.signatures) == 2  # the test looked at something
+
+
+def test_loops_are_plain_python():
+    """Uncompiled, prange is range and helpers are functions: a learner can step through them."""
+    assert convolution.prange is range
+    columns = np.empty((1, 1))
+    convolution.im2col_image(np.full((1, 1, 1), 7.0), place_windows((1, 1), (1, 1), (1, 1), "same", "test"), columns)
+    assert columns.item() == 7

@@ -1,0 +1,184 @@
+"""Wrong arguments and wrong inputs: minicnn's own error, which names the layer and says what to do."""
+
+import numpy as np
+import pytest
+
+from minicnn import layers as L
+from minicnn.errors import ConfigError, MinicnnError, NotBuiltError, ShapeError
+from tests.layers.cases import CASES
+
+FLAT, IMAGE = (6,), (6, 5, 2)
+
+
+def build(layer, sample):
+    layer.ensure_built(sample, np.dtype("float32"), np.random.default_rng(0))
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "argument"),
+    [
+        (L.Conv2D, {"filters": 2, "kernel_size": 3, "data_format": "channels_first"}, "data_format"),
+        (L.Conv2D, {"filters": 2, "kernel_size": 3, "groups": 2}, "groups"),
+        (L.Conv2D, {"filters": 2, "kernel_size": 3, "activity_regularizer": "l2"}, "activity_regularizer"),
+        (L.Conv2D, {"filters": 2, "kernel_size": 3, "kernel_constraint": "non_neg"}, "kernel_constraint"),
+        (L.Conv2D, {"filters": 2, "kernel_size": 3, "bias_constraint": "non_neg"}, "bias_constraint"),
+        (L.Dense, {"units": 2, "activity_regularizer": "l2"}, "activity_regularizer"),
+        (L.Dense, {"units": 2, "kernel_constraint": "non_neg"}, "kernel_constraint"),
+        (L.Dense, {"units": 2, "bias_constraint": "non_neg"}, "bias_constraint"),
+        (L.Dense, {"units": 2, "lora_rank": 4}, "lora_rank"),
+        (L.Dense, {"units": 2, "quantization_config": {}}, "quantization_config"),
+        (L.MaxPooling2D, {"data_format": "channels_first"}, "data_format"),
+        (L.AveragePooling2D, {"data_format": "channels_first"}, "data_format"),
+        (L.GlobalMaxPooling2D, {"data_format": "channels_first"}, "data_format"),
+        (L.GlobalAveragePooling2D, {"data_format": "channels_first"}, "data_format"),
+        (L.ZeroPadding2D, {"data_format": "channels_first"}, "data_format"),
+        (L.Flatten, {"data_format": "channels_first"}, "data_format"),
+        (L.Dropout, {"rate": 0.5, "noise_shape": (None, 1)}, "noise_shape"),
+        (L.BatchNormalization, {"beta_constraint": "non_neg"}, "beta_constraint"),
+        (L.BatchNormalization, {"gamma_constraint": "non_neg"}, "gamma_constraint"),
+        (L.BatchNormalization, {"synchronized": True}, "synchronized"),
+        (L.BatchNormalization, {"renorm": True}, "renorm"),
+        (L.InputLayer, {"shape": (3,), "sparse": True}, "sparse"),
+        (L.InputLayer, {"shape": (3,), "ragged": True}, "ragged"),
+        (L.InputLayer, {"shape": (3,), "optional": True}, "optional"),
+    ],
+)
+def test_what_keras_has_and_minicnn_does_not_is_refused_by_name(cls, options, argument):
+    with pytest.raises(ConfigError, match=f"{argument}=.* is not supported by minicnn; leave it"):
+        cls(**options)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_an_unknown_argument_is_refused_by_name(case):
+    with pytest.raises(ConfigError, match="unknown argument 'nonsense'"):
+        case.make(nonsense=1)
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "message"),
+    [
+        (L.Conv2D, {"filters": 0, "kernel_size": 3}, "filters must be a positive integer, got 0"),
+        (L.Conv2D, {"filters": 2.0, "kernel_size": 3}, "filters must be a positive integer, got 2.0"),
+        (L.Conv2D, {"filters": True, "kernel_size": 3}, "filters must be a positive integer, got True"),
+        (L.Conv2D, {"filters": 2, "kernel_size": -3}, "kernel_size must be a positive integer, got -3"),
+        (L.Conv2D, {"filters": 2, "kernel_size": (3, 3, 3)}, "kernel_size must be an integer or two integers"),
+        (L.Conv2D, {"filters": 2, "kernel_size": "33"}, "kernel_size must be a positive integer, got '33'"),
+        (L.Conv2D, {"filters": 2, "kernel_size": 3, "strides": 0}, "strides must be a positive integer, got 0"),
+        (
+            L.Conv2D,
+            {"filters": 2, "kernel_size": 3, "padding": "full"},
+            'padding must be "valid" or "same", got \'full\'',
+        ),
+        (L.Conv2D, {"filters": 2, "kernel_size": 3, "padding": 1}, 'padding must be "valid" or "same", got 1'),
+        (L.Conv2D, {"filters": 2, "kernel_size": 3, "strides": 2, "dilation_rate": 2}, "cannot both exceed 1"),
+        (L.Conv2D, {"filters": 2, "kernel_size": 3, "activation": "rleu"}, "unknown name 'rleu'; did you mean 'relu'"),
+        (L.Conv2D, {"filters": 2, "kernel_size": 3, "activation": np.tanh}, "subclass minicnn's Activation"),
+        (L.Conv2D, {"filters": 2, "kernel_size": 3, "kernel_initializer": "glorot"}, "glorot"),
+        (L.Conv2D, {"filters": 2, "kernel_size": 3, "kernel_regularizer": "l3"}, "l3"),
+        (L.MaxPooling2D, {"pool_size": 0}, "pool_size must be a positive integer, got 0"),
+        (L.AveragePooling2D, {"strides": (2, 0)}, "strides must be a positive integer, got 0"),
+        (L.ZeroPadding2D, {"padding": -1}, "padding must be an integer of at least 0, got -1"),
+        (L.ZeroPadding2D, {"padding": (1, 2, 3)}, "padding must be an int, two ints or two pairs of ints"),
+        (L.Dense, {"units": 0}, "units must be a positive integer, got 0"),
+        (L.Dense, {"units": "10"}, "units must be a positive integer, got '10'"),
+        (L.Reshape, {"target_shape": (0, 2)}, "positive integers and one -1 at most"),
+        (L.Reshape, {"target_shape": (-1, -1)}, "positive integers and one -1 at most"),
+        (L.Reshape, {"target_shape": 4}, "target_shape must be integers"),
+        (L.Dropout, {"rate": 1.5}, "1.5"),
+        (L.Dropout, {"rate": -0.1}, "-0.1"),
+        (L.Dropout, {"rate": float("nan")}, "nan"),
+        (L.Dropout, {"rate": 0.5, "seed": -1}, "seed must be a non-negative integer or None, got -1"),
+        (L.ReLU, {"max_value": -1}, "max_value"),
+        (L.ReLU, {"negative_slope": -0.1}, "negative_slope"),
+        (L.ReLU, {"threshold": "a"}, "threshold"),
+        (L.LeakyReLU, {"negative_slope": -1}, "negative_slope"),
+        (L.Softmax, {"axis": 0}, "axis must be an integer other than 0"),
+        (L.BatchNormalization, {"axis": 0}, "axis must be one integer other than 0"),
+        (L.BatchNormalization, {"axis": [1, 2]}, "axis must be one integer"),
+        (L.BatchNormalization, {"momentum": 1.5}, "momentum"),
+        (L.BatchNormalization, {"epsilon": -1}, "epsilon"),
+        (L.Rescaling, {"scale": float("inf")}, "scale"),
+        (L.InputLayer, {}, "needs shape="),
+        (L.InputLayer, {"shape": (28, -1)}, "a shape holds positive integers"),
+        (L.InputLayer, {"batch_shape": (32, 28, 28, 1)}, "fixes the batch; put None first"),
+        (L.Flatten, {"name": "a/b"}, "name must be a string without '/'"),
+        (L.Flatten, {"dtype": "float16"}, 'dtype must be "float32" or "float64"'),
+        (L.Flatten, {"dtype": "nonsense"}, 'dtype must be "float32" or "float64"'),
+        (L.Flatten, {"input_shape": (28, 0)}, "a shape holds positive integers"),
+    ],
+)
+def test_wrong_arguments(cls, options, message):
+    with pytest.raises(ConfigError) as error:
+        cls(**options)
+    assert message in str(error.value)
+    assert isinstance(error.value, ValueError)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "sample", "message"),
+    [
+        (
+            L.Conv2D(2, 3),
+            (28, 28),
+            "needs input (batch, height, width, channels), got (None, 28, 28); add the channel axis",
+        ),
+        (L.Conv2D(2, 3), (784,), "needs input (batch, height, width, channels), got (None, 784); reshape the input"),
+        (L.MaxPooling2D(), (28, 28), "add the channel axis with x[..., None]"),
+        (L.AveragePooling2D(), (3, 28, 28, 1), "reshape the input"),
+        (L.GlobalMaxPooling2D(), (10,), "needs input (batch, height, width, channels)"),
+        (L.GlobalAveragePooling2D(), (10,), "needs input (batch, height, width, channels)"),
+        (L.ZeroPadding2D(), (10, 10), "add the channel axis"),
+        (L.Dense(2), (), "add an axis with x[:, None]"),
+        (L.Conv2D(2, 7), IMAGE, "window (7, 7) does not fit a map of 6x5; make the window smaller or the map larger"),
+        (L.Conv2D(2, 3, dilation_rate=3), IMAGE, "window (3, 3) covering (7, 7) does not fit a map of 6x5"),
+        (
+            L.MaxPooling2D((7, 2)),
+            IMAGE,
+            'does not fit a map of 6x5; make the window smaller or the map larger, or use padding="same"',
+        ),
+        (L.AveragePooling2D((2, 6)), IMAGE, "does not fit a map of 6x5"),
+        (L.Reshape((7, 9)), IMAGE, "has 60 entries a sample, which do not fill target_shape (7, 9)"),
+        (L.Reshape((7, -1)), IMAGE, "has 60 entries a sample, which do not fill target_shape (7, -1)"),
+        (L.Softmax(axis=4), IMAGE, "axis 4 is not in input (None, 6, 5, 2); use axis=-1"),
+        (L.Softmax(axis=-2), FLAT, "axis -2 is not in input (None, 6); use axis=-1"),
+        (L.BatchNormalization(axis=2), FLAT, "axis 2 is not in input (None, 6); use axis=-1"),
+        (L.BatchNormalization(axis=-4), IMAGE, "axis -4 is not in input (None, 6, 5, 2); use axis=-1"),
+    ],
+)
+def test_inputs_that_do_not_fit(layer, sample, message):
+    with pytest.raises(ShapeError) as error:
+        build(layer, sample)
+    assert message in str(error.value)
+    assert layer.name in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not layer.built
+    assert not layer.weights()
+
+
+def test_weights_that_do_not_fit_change_nothing():
+    layer = build(L.Dense(3), (2,))
+    before = layer.get_weights()
+    for wrong in ([], before[:1], [before[1], before[0]], [before[0], np.zeros(4)]):
+        with pytest.raises(ShapeError, match=r"holds arrays .*'kernel': \(2, 3\), 'bias': \(3,\)"):
+            layer.set_weights(wrong)
+    for a, b in zip(layer.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_an_unbuilt_layer_has_nothing_to_count():
+    with pytest.raises(NotBuiltError, match="is not built yet"):
+        L.Dense(3).count_params()
+
+
+def test_a_base_layer_and_a_bad_subclass_say_so():
+    class Half(L.Layer):
+        def __init__(self, portion, **kwargs):
+            super().__init__(**kwargs)
+            self.portion = portion
+
+    with pytest.raises(MinicnnError, match="unknown argument 'portoin'"):
+        Half(0.5, portoin=1)
+    with pytest.raises(NotImplementedError):
+        Half(0.5).forward(np.ones((1, 1)), L.Run())

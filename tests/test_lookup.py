@@ -1,0 +1,96 @@
+"""From a name, a class, an instance or a config to an object, and nothing else."""
+
+import pytest
+
+from minicnn.errors import ConfigError
+from minicnn.lookup import class_named, resolve, table_of
+
+
+class Animal:
+    def __init__(self, legs=4):
+        self.legs = legs
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+class WildCat(Animal):
+    pass
+
+
+class Dog(Animal):
+    pass
+
+
+class Bare:
+    def __init__(self, legs=4):
+        self.legs = legs
+
+
+TABLE = table_of(WildCat, Dog, aliases={"hound": Dog})
+
+
+def get(identifier, custom=None):
+    return resolve("animal", Animal, TABLE, identifier, custom)
+
+
+def test_the_table_has_both_spellings_and_aliases():
+    expected = {"WildCat": WildCat, "wild_cat": WildCat, "Dog": Dog, "dog": Dog, "hound": Dog}
+    assert expected == TABLE
+
+
+@pytest.mark.parametrize(
+    "identifier", ["WildCat", "wild_cat", WildCat, {"class_name": "WildCat"}, {"class_name": "wild_cat"}]
+)
+def test_what_makes_an_object(identifier):
+    result = get(identifier)
+    assert type(result) is WildCat
+    assert result.legs == 4
+
+
+def test_an_instance_is_itself_and_a_config_has_arguments():
+    dog = Dog(3)
+    assert get(dog) is dog
+    config = {"class_name": "Dog", "config": {"legs": 3}}
+    assert get(config).legs == 3
+    assert config == {"class_name": "Dog", "config": {"legs": 3}}
+    assert get({"class_name": "Dog", "config": None}).legs == 4
+
+
+def test_custom_objects_come_first_and_must_be_of_the_kind():
+    class Own(Animal):
+        pass
+
+    assert type(get("Own", {"Own": Own})) is Own
+    assert type(get("Dog", {"Dog": Own})) is Own
+    for wrong in (Bare, lambda: None, Own()):
+        with pytest.raises(ConfigError, match=r"custom_objects\['Own'\] must be a subclass of Animal"):
+            get("Own", {"Own": wrong})
+
+
+@pytest.mark.parametrize(
+    "identifier", [None, 3, object, Bare, Bare(), {"config": {}}, {"class_name": 3}, ["Dog"], b"Dog"]
+)
+def test_everything_else_is_refused(identifier):
+    with pytest.raises(ConfigError, match="animal: expected a name, a Animal or its class, got"):
+        get(identifier)
+
+
+def test_functions_are_refused():
+    with pytest.raises(ConfigError, match="expected a name, a Animal or its class, got <function"):
+        get(lambda x: x)
+
+
+def test_a_config_with_a_wrong_key_is_refused():
+    with pytest.raises(ConfigError, match=r"animal: Dog cannot be made from \{'wings': 2\}"):
+        get({"class_name": "Dog", "config": {"wings": 2}})
+
+
+def test_unknown_names_get_a_suggestion_and_the_list():
+    with pytest.raises(ConfigError) as error:
+        get("wildcat")
+    assert str(error.value).startswith("animal: unknown name 'wildcat'; did you mean")
+    assert "Known: dog, hound, wild_cat." in str(error.value)
+    with pytest.raises(ConfigError, match=r"animal: unknown name 'os\.system'\. Known"):
+        class_named("animal", Animal, TABLE, "os.system")
