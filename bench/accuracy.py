@@ -3,8 +3,7 @@
     python bench/accuracy.py lenet5 --seeds 0 1 2 --json lenet5.json
 
 A tenth of the training images is held out by scikit-learn's train_test_split(random_state=seed); pixels are raw, 0 to
-255; rate, batch
-size and epochs are the sheet's (minicnn.applications.APPLICATIONS).
+255; rate, batch size and epochs are the sheet's (minicnn.applications.APPLICATIONS).
 """
 
 import argparse

@@ -3,10 +3,8 @@
     python bench/lenet5.py [--rounds 5] [--epochs 3] [--json out.json]
 
 Both engines get the same weights and images. That they predict the same is checked first. Then each round runs either
-engine in a
-process of its own, in alternation, so that a machine whose speed drifts treats both alike; the table gives medians
-over the
-rounds, and the median of the rounds' ratios. Needs the `test` extra, which brings Keras on TensorFlow.
+engine in a process of its own, in alternation, so that a machine whose speed drifts treats both alike; the table gives
+medians over the rounds, and the median of the rounds' ratios. Needs the `test` extra, which brings Keras on TensorFlow.
 """
 
 import argparse

@@ -166,7 +166,8 @@ class Selu(Activation):
 
     def backward(self, dy: Array, x: Array, y: Array, kernels: KernelSet) -> Array:
         alpha, scale = self._constants(x)
-        return _shaped(scale * kernels.elu_backward(dy.reshape(-1), x.reshape(-1), y.reshape(-1) / scale, alpha), x)
+        dx = scale * kernels.elu_backward(dy.reshape(-1), x.reshape(-1), y.reshape(-1) / scale, alpha)
+        return np.where(x == 0, scale * dy, _shaped(dx, x))  # at the kink the slope of the right side, as TensorFlow
 
     @staticmethod
     def _constants(x: Array) -> tuple[Any, Any]:

@@ -4,8 +4,7 @@
     model = minicnn.applications.build("lenet5", seed=0)
 
 Each function returns an uncompiled Sequential for inputs of raw pixels, 0 to 255; its keyword arguments are those of
-Sequential: seed,
-dtype, kernels, name.
+Sequential: seed, dtype, kernels, name.
 """
 
 from __future__ import annotations

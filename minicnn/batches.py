@@ -3,7 +3,7 @@ iterable."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,6 +71,15 @@ class ArrayBatches:
     def __len__(self) -> int:
         return -(-len(self.x) // self.batch_size)
 
+    def head(self, count: int) -> ArrayBatches:
+        """The first `count` batches, unshuffled."""
+        x, y, weight = (
+            None if array is None else array[: count * self.batch_size]
+            for array in (self.x, self.y, self.sample_weight)
+        )
+        assert x is not None
+        return ArrayBatches(x, y, weight, self.batch_size, self.dtype, self.kernels)
+
     def epoch(self, number: int = 0) -> Iterator[Batch]:
         """The batches of epoch `number`."""
         order = self._order(number)
@@ -98,7 +107,7 @@ def gather(x: Array, rows: Array, dtype: np.dtype[Any], kernels: KernelSet) -> A
     """x[rows] in dtype. An x that a kernel cannot read in place (strided, read-only, float16) goes by NumPy's
     indexing."""
     shape = (len(rows), *x.shape[1:])
-    readable = x.flags.c_contiguous and x.flags.writeable and x.dtype.name in ("uint8", "float32", "float64")
+    readable = x.flags.c_contiguous and x.flags.writeable and x.dtype in (np.uint8, np.float32, np.float64)
     if not readable or x.ndim < 2:
         return np.ascontiguousarray(x[rows], dtype)
     batch = np.empty(shape, dtype)
@@ -109,8 +118,9 @@ def gather(x: Array, rows: Array, dtype: np.dtype[Any], kernels: KernelSet) -> A
 class IterableBatches:
     """Batches that the caller makes: an iterable or generator of (x, y) or (x, y, sample_weight).
 
-    An iterable is started anew each epoch; a generator goes on where it was. steps: batches in an epoch; None takes
-    len() if there is one, else all that come. check: called with each batch before it is used.
+    A generator goes on from epoch to epoch. An iterable is started anew each epoch, or where steps is given when it has
+    ended. steps: batches in an epoch; None takes len() if there is one, else all that come. check: called with each
+    batch before it is used.
     """
 
     def __init__(self, source: Any, steps: int | None, dtype: np.dtype[Any], check: Any) -> None:
@@ -146,9 +156,20 @@ class IterableBatches:
             return iter(self.source)
         if hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__"):
             return (self.source[k] for k in range(len(self.source)))  # Keras's Sequence
-        if self._iterator is None or self.steps is None:
-            self._iterator = iter(self.source)
+        if self.steps is None:
+            return iter(self.source)
+        if self._iterator is None:
+            self._iterator = self._over_and_over()
         return self._iterator
+
+    def _over_and_over(self) -> Iterator[Any]:
+        """The source's batches, from the start again when they end; none if there is none."""
+        batch = None
+        while True:
+            for batch in self.source:
+                yield batch
+            if batch is None:
+                return
 
     def _batch(self, item: Any) -> Batch:
         if not isinstance(item, (tuple, list)) or not 1 <= len(item) <= 3:
@@ -165,8 +186,11 @@ Batches = ArrayBatches | IterableBatches
 
 
 def is_batch_source(x: Any, y: Any) -> bool:
-    """Whether x stands for batches rather than for an array of samples: no labels beside it, and iterable."""
-    return y is None and not isinstance(x, np.ndarray) and isinstance(x, Iterable) and not _is_numbers(x)
+    """Whether x stands for batches rather than for an array of samples: no labels beside it, and iterable or, as
+    Keras's Sequence, with a length and batches by number."""
+    if y is not None or isinstance(x, (str, bytes, Mapping)) or _is_numbers(x):
+        return False
+    return isinstance(x, Iterable) or (hasattr(x, "__len__") and hasattr(x, "__getitem__"))
 
 
 def _is_numbers(x: Any) -> bool:

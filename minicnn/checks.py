@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.arguments import finite_number
 from minicnn.batches import as_numeric, check_finite
 from minicnn.errors import ConfigError, DataError
 from minicnn.geometry import positive_int
-from minicnn.losses import CategoricalCrossentropy, Loss, check_distributions
+from minicnn.losses import BinaryCrossentropy, CategoricalCrossentropy, Loss
+from minicnn.losses.crossentropy import check_distributions
 from minicnn.typing import Array, Shape
 
 
@@ -27,7 +29,18 @@ def check_labels(y: Any, count: int, loss: Loss, output_shape: Shape, owner: str
     loss.check(labels, output_shape)
     if isinstance(loss, CategoricalCrossentropy):
         check_distributions(labels, loss.name)
+    if isinstance(loss, BinaryCrossentropy):
+        check_probabilities(labels, loss.name)
     return labels
+
+
+def check_probabilities(labels: Array, owner: str) -> None:
+    """Raise DataError unless all labels lie between 0 and 1."""
+    if labels.size and (labels.min() < 0 or labels.max() > 1):
+        raise DataError(
+            f"{owner}: labels must lie between 0 and 1, got {labels.min()} to {labels.max()}; "
+            "for more than two classes use SparseCategoricalCrossentropy."
+        )
 
 
 def check_weights(sample_weight: Any, count: int, owner: str) -> Array | None:
@@ -57,13 +70,11 @@ def class_weights(class_weight: Any, sample_weight: Array | None, y: Array, outp
     classes = y.argmax(axis=-1) if one_hot else y.reshape(len(y)).astype(np.int64)
     table = np.ones(max(output_shape[-1], int(classes.max(initial=0)) + 1))
     for number, weight in class_weight.items():
-        if not 0 <= int(number) < len(table):
+        if not isinstance(number, (int, np.integer)) or not 0 <= number < len(table):
             raise ConfigError(
-                f"fit: class_weight names class {number!r}, but the model has {output_shape[-1]} outputs."
+                f"fit: class_weight names class {number!r}; the model has {output_shape[-1]} outputs, counted from 0."
             )
-        if not np.isfinite(weight):
-            raise ConfigError(f"fit: class_weight[{number!r}] must be a finite number, got {weight!r}.")
-        table[int(number)] = weight
+        table[number] = finite_number(weight, f"class_weight[{number}]", "fit")
     return np.asarray(table[classes])
 
 

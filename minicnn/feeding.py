@@ -45,6 +45,10 @@ class Feeding:
         """Build the layers for samples of this shape, unless they are."""
         raise NotImplementedError
 
+    def check_metrics(self, y: Array, output_shape: Shape) -> None:
+        """Raise ShapeError or ConfigError if a metric cannot compare labels y (N, ...) with such outputs."""
+        raise NotImplementedError
+
     # -- checked data
 
     def _samples(self, x: Any, owner: str) -> Array:
@@ -62,6 +66,7 @@ class Feeding:
         check_finite(samples, f"{owner}: x")
         output_shape = self.output_shape_for(samples.shape[1:])
         labels = check_labels(y, len(samples), self.loss, output_shape, owner)
+        self.check_metrics(labels, output_shape)
         weights = check_weights(sample_weight, len(samples), owner)
         return Batch(samples, labels, class_weights(class_weight, weights, labels, output_shape))
 
@@ -107,7 +112,8 @@ class Feeding:
         limit = check_optional_steps(steps, "validation_steps", "fit")
         if isinstance(data, (tuple, list)) and len(data) in (2, 3) and not isinstance(data[0], (tuple, list)):
             x, y, weight = (*data, None)[:3]
-            return self._batches(x, y, weight, batch_size, "fit: validation_data")
+            batches = self._batches(x, y, weight, batch_size, "fit: validation_data")
+            return batches.head(limit) if limit is not None and isinstance(batches, ArrayBatches) else batches
         return self._batches(data, None, None, batch_size, "fit: validation_data", steps=limit)
 
     def _split(self, x: Any, y: Any, w: Any, split: float, validation_data: Any) -> tuple[Any, Any, Any, Any]:

@@ -39,8 +39,7 @@ class Windows(NamedTuple):
 
     Window (p, q) covers the input pixels (p·SH + i·DH − top, q·SW + j·DW − left), i < KH, j < KW; what lies outside
     the map is padding. One value describes a convolution and a pooling alike, so the kernels share it. Plain integers
-    only,
-    which is what compiled kernels can take apart.
+    only, which is what compiled kernels can take apart.
     """
 
     kh: int

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.batches import as_numeric
 from minicnn.errors import ConfigError, NotBuiltError, ShapeError
 from minicnn.kernels import kernel_set
 from minicnn.layers import LAYERS, InputLayer, Layer
@@ -195,10 +196,11 @@ class Sequential(Trainer):
         return [array for layer in self.layers for array in layer.get_weights()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Take over arrays in the order of get_weights. Raises ShapeError, having changed nothing, unless all fit."""
+        """Take over arrays in the order of get_weights. Raises ShapeError or DataError, having changed nothing, unless
+        all fit and hold numbers."""
         self._need_built("set_weights")
         own = [(layer, name, a) for layer in self.layers for name, a in layer.weights().items()]
-        new = [np.asarray(w) for w in weights]
+        new = [as_numeric(w, f"{self}: set_weights") for w in weights]
         if len(new) != len(own):
             raise ShapeError(f"{self}: holds {len(own)} arrays, got {len(new)}; give them in the order of get_weights.")
         for (layer, name, array), value in zip(own, new, strict=True):
@@ -249,9 +251,9 @@ class Sequential(Trainer):
         """Write architecture, weights and, if compiled, the state of training to an HDF5 file that Keras 2 and 3 read.
 
         filepath: ends in .h5 or .hdf5. include_optimizer: False leaves the training section out. optimizer_for:
-        "keras3" keeps
-        the optimizer's state where Keras does not look, since Keras 3 cannot train on from it; "keras2" writes it where
-        Keras 2 reads it. The file appears whole or not at all. Raises ConfigError, NotBuiltError or FileFormatError.
+        "keras3" keeps the optimizer's state where Keras does not look, since Keras 3 cannot train on from it; "keras2"
+        writes it where Keras 2 reads it. The file appears whole or not at all. Raises ConfigError, NotBuiltError or
+        FileFormatError.
         """
         from minicnn.saving.model_io import save_model
 
@@ -288,10 +290,10 @@ def load_model(
 ) -> Sequential:
     """The model in a file written by minicnn or Keras: layers, weights and, with compile=True, the state of training.
 
-    custom_objects: the caller's own layer, loss, metric and activation classes by name; nothing else in a file is ever
+    custom_objects: the caller's own layer, loss, metric and activation classes (and metric functions) by name; nothing
+    else in a file is ever
     executed or imported. kwargs: seed, dtype, kernels of the Sequential. Raises FileFormatError for a file that is
-    damaged,
-    of another kind, or holds what minicnn does not have; OSError where there is none.
+    damaged, of another kind, missing, or holds what minicnn does not have.
     """
     from minicnn.saving.model_io import load_model as load
 
@@ -307,6 +309,6 @@ def clone_model(model: Sequential) -> Sequential:
 def _sample_remedy(wanted: tuple[int | None, ...], sample: Shape) -> str:
     if (None, *sample, 1) == wanted:
         return "add the channel axis with x[..., None]."
-    if tuple(sample[1:]) == wanted[1:] or len(sample) == len(wanted):
+    if tuple(sample) == wanted[2:]:
         return "give a batch of samples; for a single one x[None]."
     return "reshape the data or give the first layer that input_shape."

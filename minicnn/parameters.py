@@ -24,13 +24,13 @@ class ParameterBuffer:
     """weights and gradients (P,), each one array; segments: one slice of them for each parameter.
 
     The layers hold views, so that a layer's `params` and the buffer are the same memory: an optimizer's step, clipping
-    by
-    the global norm and counting are then one pass each, whatever the number of layers. Frozen parameters and state
+    by the global norm and counting are then one pass each, whatever the number of layers. Frozen parameters and state
     stay outside.
     """
 
     def __init__(self, owners: list[Owner], dtype: np.dtype[Any]) -> None:
         self.owners = owners
+        self.parked: list[tuple[Layer, str, dict[str, Array]]] = []  # slots of parameters that are frozen now
         self.segments = list(_slices(layer.params[name].size for layer, name in owners))
         size = self.segments[-1].stop if owners else 0
         self.weights: Array = np.empty(size, dtype)
@@ -53,19 +53,25 @@ class ParameterBuffer:
         )
 
     def move_slots(self, optimizer: Optimizer, previous: ParameterBuffer | None) -> None:
-        """Lay out the optimizer's slots like this buffer, keeping what each parameter had in the previous one."""
+        """Lay out the optimizer's slots like this buffer, keeping what each parameter had in the previous one.
+
+        A parameter that is frozen now finds its slots again when it is thawed, as in Keras.
+        """
         if previous is None or not optimizer.slots:
             return
-        old_segments = {
-            (id(layer), name): s for (layer, name), s in zip(previous.owners, previous.segments, strict=True)
-        }
-        for slot_name, old in list(optimizer.slots.items()):
+        known = [*previous.parked]
+        for (layer, name), segment in zip(previous.owners, previous.segments, strict=True):
+            known.append((layer, name, {slot: array[segment].copy() for slot, array in optimizer.slots.items()}))
+        kept = {(id(layer), name): slots for layer, name, slots in known}
+        for slot_name in list(optimizer.slots):
             new = optimizer.new_slot(slot_name, self.weights.size, self.weights.dtype)
             for (layer, name), segment in zip(self.owners, self.segments, strict=True):
-                source = old_segments.get((id(layer), name))
-                if source is not None and source.stop - source.start == segment.stop - segment.start:
-                    new[segment] = old[source]
+                source = kept.get((id(layer), name), {}).get(slot_name)
+                if source is not None and source.size == segment.stop - segment.start:
+                    new[segment] = source
             optimizer.slots[slot_name] = new
+        packed = {(id(layer), name) for layer, name in self.owners}
+        self.parked = [entry for entry in known if (id(entry[0]), entry[1]) not in packed]
 
     def collect_gradients(self) -> None:
         """Take over gradients that a caller's layer put into `grads` as new arrays instead of writing into its

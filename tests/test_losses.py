@@ -290,10 +290,10 @@ def test_labels_that_do_not_fit(loss, y_true, y_pred, error, message):
 
 
 def test_one_hot_labels_are_checked_row_by_row():
-    losses.check_distributions(np.array([[0, 1], [0.25, 0.75]]), "loss")
-    losses.check_distributions(np.zeros((0, 2)), "loss")
+    losses.crossentropy.check_distributions(np.array([[0, 1], [0.25, 0.75]]), "loss")
+    losses.crossentropy.check_distributions(np.zeros((0, 2)), "loss")
     for bad, place in (([[0, 1], [1, 1]], "(1,)"), ([[0.0, 0.0]], "(0,)"), ([[-1, 2]], "(0,)")):
         with pytest.raises(DataError) as error:
-            losses.check_distributions(np.array(bad), "loss")
+            losses.crossentropy.check_distributions(np.array(bad), "loss")
         assert f"the row at {place} is" in str(error.value)
         assert "to_categorical" in str(error.value)

@@ -11,7 +11,7 @@ from minicnn.callbacks.monitor import Monitor, verbosity
 from minicnn.errors import ConfigError
 from minicnn.geometry import positive_int
 
-_ENDINGS = {False: (".keras", ".h5", ".hdf5"), True: (".h5", ".hdf5")}  # by save_weights_only
+_ENDINGS = (".h5", ".hdf5")  # what model.save and save_weights write; refused here, not after the first epoch
 
 
 class ModelCheckpoint(Monitor):
@@ -55,9 +55,11 @@ class ModelCheckpoint(Monitor):
             self.filepath = str(os.fspath(filepath))
         except TypeError:
             raise ConfigError(f"ModelCheckpoint: filepath must be a path, got {filepath!r}.") from None
-        endings = _ENDINGS[bool(save_weights_only)]
-        if not self.filepath.endswith(endings):
-            raise ConfigError(f"ModelCheckpoint: filepath must end in {' or '.join(endings)}, got {self.filepath!r}.")
+        if not self.filepath.endswith(_ENDINGS) or (save_weights_only and self.filepath.endswith(".weights.h5")):
+            raise ConfigError(
+                f"ModelCheckpoint: filepath must end in {' or '.join(_ENDINGS)} and weights not in .weights.h5, "
+                f"Keras 3's other layout; got {self.filepath!r}."
+            )
         self.verbose = verbosity("ModelCheckpoint", verbose)
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only

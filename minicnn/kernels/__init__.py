@@ -1,8 +1,7 @@
 """The operations that layers, losses and optimizers are made of: arrays in, arrays out.
 
 A KernelSet holds one function for each operation. NUMPY and NUMBA are its two instances, equal up to rounding; each
-file
-of this package has, for its operations, the formula, the plain loops, the NumPy version and the compiled one.
+file of this package has, for its operations, the formula, the plain loops, the NumPy version and the compiled one.
 """
 
 from collections.abc import Callable, Mapping

@@ -6,8 +6,8 @@ is
     dx[i] = dy[i] · f'(x[i])
 
 The gradient functions take (dy, x, y), since some derivatives are simplest in y. At a kink the derivative is the one
-from the
-left, as in TensorFlow: relu'(0) = 0. Parameters are numbers of the arrays' dtype, so that float32 stays float32.
+from the left, as in TensorFlow: relu'(0) = 0. Parameters are numbers of the arrays' dtype, so that float32 stays
+float32.
 """
 
 import math

@@ -158,9 +158,8 @@ def col2im_image(columns: Array, windows: Windows, image: Array) -> None:
 def im2col_loops(x: Array, windows: Windows) -> Array:
     """Every window of every image as a row: (N·OH·OW, KH·KW·C), so that convolution is one matrix product.
 
-    The copy holds each pixel up to KH·KW times. Source: Chellapilla et al. 2006, "High performance convolutional
-    neural networks
-    for document processing".
+    The copy holds each pixel up to KH·KW times. Source: Chellapilla et al. 2006, "High performance convolutional neural
+    networks for document processing".
     """
     n, _, _, channels = x.shape
     positions = windows.oh * windows.ow
@@ -272,8 +271,7 @@ def conv2d_blocked(x: Array, kernel: Array, bias: Array, windows: Windows) -> Ar
 
     The whole batch's columns (KH·KW times the input) would go through memory twice; np.dot here is single-threaded
     BLAS (blas.py says why). Columns get one more entry, 1, which meets the bias in the kernel's last row: the product
-    adds the
-    bias, and in the backward pass its gradient comes with the kernel's. On LeNet's first layer that halves the time.
+    adds the bias, and in the backward pass its gradient comes with the kernel's: two passes over the outputs less.
     """
     n = x.shape[0]
     filters = kernel.shape[3]

@@ -8,8 +8,7 @@ def gather_loops(data: Array, rows: Array, batch: Array) -> None:
     """batch[b, :] = data[rows[b], :], converted to batch's dtype on the way.
 
     data (N, F) of any real dtype, uint8 images as they come; rows (B,) int64; batch (B, F), overwritten. The data set
-    itself is
-    never converted as a whole.
+    itself is never converted as a whole.
     """
     features = data.shape[1]
     for b in prange(rows.size):

@@ -3,8 +3,7 @@
 A kernel file is plain Python. `prange` there is `range`, a helper is a function marked with `@inlined`, and
 `compiled(loops)` stands for the fast version. Compilation happens at the first call (importing minicnn does not
 even import Numba), in a copy of the function whose globals hold numba.prange and the compiled helpers instead. The
-result is cached on disk, so
-that the next process loads it.
+result is cached on disk, so that the next process loads it.
 
 Results do not depend on the number of threads: a kernel splits its work in parts whose number and borders follow from
 the shapes alone, and adds partial sums in a fixed order; `prange` never reduces.

@@ -30,9 +30,8 @@ def max_pool_loops(x: Array, windows: Windows) -> tuple[Array, Array]:
         y[n,p,q,c] = max over the window's pixels of x[n,h,w,c]
 
     Returns y and where (N, OH, OW, C) int32, the winner's place h·W + w in its map. Of equal values the first in
-    row-major
-    order wins, as in TensorFlow; a NaN wins over all. Cost: N·OH·OW·C·KH·KW comparisons. Source: Goodfellow et al.
-    2016, §9.3.
+    row-major order wins, as in TensorFlow; a NaN wins over all. Cost: N·OH·OW·C·KH·KW comparisons. Source: Goodfellow
+    et al. 2016, §9.3.
     """
     n, h, w, channels = x.shape
     oh, ow = windows.oh, windows.ow

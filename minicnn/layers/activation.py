@@ -55,10 +55,16 @@ class ReLU(Layer):
             return None
         if self._plain:
             return activations.relu.backward(dy, saved, saved, run.kernels)
-        slope = np.where(saved > self.threshold, dy.dtype.type(1), dy.dtype.type(self.negative_slope))
+        one, zero = dy.dtype.type(1), dy.dtype.type(0)
+        # At the kinks as TensorFlow: plain leaky slope at 0, else none at the threshold; max_value itself still passes,
+        # except that 6 without a threshold is relu6, where it does not.
+        plain_leaky = self.max_value is None and self.threshold == 0
+        below = saved <= self.threshold if plain_leaky else saved < self.threshold
+        slope = np.where(saved > self.threshold, one, zero)
+        slope = np.where(below, dy.dtype.type(self.negative_slope), slope)
         if self.max_value is not None:
-            capped = (saved > self.threshold) & (saved >= self.max_value)  # max_value may lie below threshold
-            slope = np.where(capped, dy.dtype.type(0), slope)
+            beyond = saved >= self.max_value if self.max_value == 6 and self.threshold == 0 else saved > self.max_value
+            slope = np.where(beyond & (saved > self.threshold), zero, slope)
         return dy * slope
 
     def get_config(self) -> Config:

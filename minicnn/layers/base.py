@@ -41,8 +41,7 @@ class Layer:
     """One operation with its parameters.
 
     A layer is built once, for one input shape; `forward` and `backward` then work on any number of samples. A pass
-    keeps
-    nothing on the layer: forward returns what backward needs, so that one model serves several threads. Training
+    keeps nothing on the layer: forward returns what backward needs, so that one model serves several threads. Training
     overwrites `grads` and, in layers that have it, updates `state`.
 
     Args:

@@ -20,8 +20,7 @@ class Dropout(Layer):
     backward  dL/dx = mask·dL/dy / (1 − rate), with the mask of the forward pass
 
     The mask is a function of the model's seed, the training step and the layer's place in the model
-    (kernels/dropout.py), so
-    it is not stored but made again.
+    (kernels/dropout.py), so it is not stored but made again.
 
     Args:
         rate: part set to zero, 0 <= rate <= 1; 1 gives zeros.

@@ -1,9 +1,8 @@
 """The plan: from the list of layers to the list of steps that a pass runs through.
 
 A step has the signature of a layer's two passes and stands for one layer or several. `RULES` is the one place where it
-is decided
-which: rules are tried in order at each layer, and the first that answers says how many layers its step takes.
-A fast path is a rule and a step in a file of its own; no layer is edited for it.
+is decided which: rules are tried in order at each layer, and the first that answers says how many layers its step
+takes. A fast path is a rule and a step in a file of its own; no layer is edited for it.
 """
 
 from __future__ import annotations
@@ -87,8 +86,7 @@ class Plan:
     """The steps of a model, for one loss (None: for predicting).
 
     loss: to be applied to the last step's output; it takes logits where `output` is set. output: the activation that
-    the
-    last step left out, which turns logits into predictions.
+    the last step left out, which turns logits into predictions.
     """
 
     steps: tuple[Step, ...]
@@ -133,15 +131,15 @@ Rule = Callable[[Sequence[Layer], int, Loss | None], tuple[Step, int] | None]
 
 
 def left_out_activation(layer: Layer, loss: Loss | None) -> Activation | None:
-    """The layer's output activation, if it is the one that the loss is differentiated through."""
-    if loss is None or loss.activation is None or getattr(loss, "from_logits", True):
+    """The layer's output softmax or sigmoid, if the loss is differentiated on the logits."""
+    if loss is None:
         return None
     activation: Activation | None = None
     if isinstance(layer, (ActivatedLayer, ActivationLayer)):
         activation = layer.activation
     elif isinstance(layer, Softmax) and layer.axis in (-1, len(layer.input_shape or ())):
         activation = softmax
-    return activation if type(activation) is loss.activation else None
+    return activation if type(activation) in loss.activations else None
 
 
 def logits_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[Step, int] | None:

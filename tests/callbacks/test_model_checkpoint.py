@@ -53,8 +53,8 @@ def test_best_is_kept_from_fit_to_fit(fit, tmp_path):
 
 
 def test_weights_only(fit, tmp_path):
-    fit(ModelCheckpoint(tmp_path / "m.weights.h5", save_weights_only=True), [0.5])
-    assert contents(tmp_path) == {"m.weights.h5": "weights 0"}
+    fit(ModelCheckpoint(tmp_path / "m.h5", save_weights_only=True), [0.5])
+    assert contents(tmp_path) == {"m.h5": "weights 0"}
 
 
 def test_every_so_many_batches_counted_across_epochs(fit, tmp_path):
@@ -103,11 +103,15 @@ def test_a_folder_is_refused(fit, tmp_path):
         fit(ModelCheckpoint(tmp_path / "m.h5"), [0.5])
 
 
+ENDINGS = "filepath must end in .h5 or .hdf5 and weights not in .weights.h5, Keras 3's other layout; got '{}'"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"filepath": "m.txt"}, "filepath must end in .keras or .h5 or .hdf5, got 'm.txt'"),
-        ({"filepath": "m.keras", "save_weights_only": True}, "filepath must end in .h5 or .hdf5, got 'm.keras'"),
+        ({"filepath": "m.txt"}, ENDINGS.format("m.txt")),
+        ({"filepath": "m.keras"}, ENDINGS.format("m.keras")),
+        ({"filepath": "m.weights.h5", "save_weights_only": True}, ENDINGS.format("m.weights.h5")),
         ({"filepath": 3}, "filepath must be a path, got 3"),
         ({"save_freq": "batch"}, "save_freq must be \"epoch\" or a number of batches, got 'batch'"),
         ({"save_freq": 0}, "save_freq must be a positive integer, got 0"),

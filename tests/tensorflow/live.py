@@ -1,10 +1,7 @@
-"""The installed Keras beside minicnn: the same layers and models in both, and what "equal" means."""
+"""The installed Keras beside minicnn: the same layers and models in both, and what "equal" means.
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-os.environ["KERAS_BACKEND"] = "tensorflow"
+conftest.py sets the environment that Keras and TensorFlow read when they are imported.
+"""
 
 import contextlib
 
@@ -68,7 +65,7 @@ def digits(count=32, dtype="float32"):
 
 
 def logs_equal(ours, theirs, tolerance=TOLERANCE):
-    """Two dicts of numbers, or of lists of numbers: the same keys, values within tolerance relative to the reference."""
+    """Two dicts of numbers, or of lists of numbers: the same keys, values within a relative tolerance."""
     assert set(ours) == set(theirs)
     for key, expected in theirs.items():
         np.testing.assert_allclose(ours[key], expected, rtol=tolerance, atol=1e-7, err_msg=key)

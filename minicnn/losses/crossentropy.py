@@ -1,11 +1,7 @@
-"""Losses: how far predictions are from the truth, and the gradient that training follows.
-
-The formulas follow Keras 3 on TensorFlow, measured case by case; each class says which.
-"""
+"""The classification losses: categorical, sparse and binary cross-entropy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,132 +11,21 @@ from minicnn.activations import Softmax as SoftmaxActivation
 from minicnn.arguments import finite_number
 from minicnn.errors import ConfigError, DataError, ShapeError
 from minicnn.kernels import NUMPY, KernelSet
-from minicnn.lookup import resolve, table_of
-from minicnn.naming import snake_case
+from minicnn.losses.base import Loss, only_default
 from minicnn.typing import Array, Config
 
 EPSILON = 1e-7
 """Probabilities are clipped to [1e-7, 1 − 1e-7] before a logarithm, as Keras does."""
 
-REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", None)
-
-
-class Loss:
-    """A loss L(y_true, y_pred) of each sample, and its gradient. Subclass it for a loss of your own:
-
-        class MeanCubedError(minicnn.losses.Loss):
-            def value(self, y_true, y_pred):
-                return np.mean(np.abs(y_pred - y_true) ** 3, axis=-1)
-
-            def gradient(self, y_true, y_pred):
-                d = y_pred - y_true
-                return 3 * d * np.abs(d) / d.shape[-1]
-
-    value: (N, ..., K) to (N, ...), one loss for each sample (or each position of a map). gradient: dL/dy_pred of that
-    sample's loss,
-    (N, ..., K). Weights, and the division by how many there are, are added by `reduce` and `scaled`.
-
-    Args:
-        reduction: "sum_over_batch_size" (Σ weight·loss / number of losses), "sum", "mean" (the same as the first),
-            "mean_with_sample_weight" (Σ weight·loss / Σ weight) or None (no reduction; not for training).
-        name: for messages; None is the class's name in snake case.
-    """
-
-    activation: type | None = None
-    """The output activation that this loss is differentiated through, on the logits; None for none."""
-
-    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = None) -> None:
-        self.name = name or snake_case(type(self).__name__)
-        if reduction == "auto":
-            reduction = "sum_over_batch_size"  # Keras 2's word for it
-        if reduction not in REDUCTIONS:
-            raise ConfigError(f"{self.name}: reduction must be one of {REDUCTIONS}, got {reduction!r}.")
-        self.reduction = reduction
-
-    # -- what a subclass says
-
-    def value(self, y_true: Array, y_pred: Array) -> Array:
-        """One loss for each sample."""
-        raise NotImplementedError
-
-    def gradient(self, y_true: Array, y_pred: Array) -> Array:
-        """d value / d y_pred, of y_pred's shape."""
-        raise NotImplementedError
-
-    def check(self, y_true: Array, output_shape: tuple[int, ...]) -> None:
-        """Raise DataError or ShapeError unless y_true (N, ...) can be compared with outputs (N, *output_shape)."""
-        column = output_shape[-1:] == (1,) and y_true.shape[1:] == output_shape[:-1]  # (N,) for (N, 1)
-        if y_true.shape[1:] != output_shape and not column:
-            raise ShapeError(
-                f"{self.name}: labels of shape {y_true.shape} do not fit the model's output {(None, *output_shape)}; "
-                "give one value for each output."
-            )
-
-    def align(self, y_true: Array, y_pred: Array) -> Array:
-        """y_true as floating-point numbers in the shape that value and gradient need: (N,) becomes (N, 1) where y_pred
-        has (N, 1)."""
-        if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
-            y_true = y_true[..., None]
-        return np.asarray(y_true, y_pred.dtype)
-
-    # -- what is the same for all
-
-    def value_and_gradient(self, y_true: Array, y_pred: Array, kernels: KernelSet) -> tuple[Array, Array]:
-        """Both at once; losses with a kernel of their own share the work."""
-        return np.asarray(self.value(y_true, y_pred)), np.asarray(self.gradient(y_true, y_pred), y_pred.dtype)
-
-    def weights(self, losses: Array, sample_weight: Array | None) -> tuple[Array, float]:
-        """The weight of each loss, and what their weighted sum is divided by."""
-        w = np.ones(losses.shape, losses.dtype)
-        if sample_weight is not None:
-            sample_weight = np.asarray(sample_weight, losses.dtype)
-            w = w * sample_weight.reshape(sample_weight.shape + (1,) * (losses.ndim - sample_weight.ndim))
-        if self.reduction == "sum":
-            return w, 1.0
-        if self.reduction == "mean_with_sample_weight":
-            return w, float(w.sum(dtype=np.float64)) or 1.0
-        return w, float(max(losses.size, 1))
-
-    def reduce(self, losses: Array, sample_weight: Array | None = None) -> float:
-        """The number that training reports: the losses weighted, summed and divided, in float64."""
-        w, count = self.weights(losses, sample_weight)
-        return float((losses * w).sum(dtype=np.float64) / count)
-
-    def scaled(self, gradient: Array, losses: Array, sample_weight: Array | None = None) -> Array:
-        """The gradient of `reduce`: each sample's gradient times its weight over the count."""
-        w, count = self.weights(losses, sample_weight)
-        return np.ascontiguousarray(gradient * (w / w.dtype.type(count))[..., None])
-
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """The loss of arrays, reduced to a number (an array of losses with reduction=None)."""
-        y_pred = _floating(y_pred)
-        y_true = np.asarray(y_true)
-        self.check(y_true, y_pred.shape[1:])
-        losses = np.asarray(self.value(self.align(y_true, y_pred), y_pred))
-        if self.reduction in (None, "none"):
-            w, _ = self.weights(losses, sample_weight)
-            return losses * w
-        return self.reduce(losses, sample_weight)
-
-    def on_logits(self) -> Loss:
-        """The same loss, taking logits, for losses that set `activation`: what training uses behind that activation."""
-        raise NotImplementedError
-
-    def get_config(self) -> Config:
-        """The constructor's arguments under Keras's keys."""
-        return {"name": self.name, "reduction": self.reduction}
-
-    @classmethod
-    def from_config(cls, config: Config) -> Loss:
-        """The loss that get_config, or a Keras file, described."""
-        return cls(**{k: v for k, v in config.items() if k not in ("fn", "dtype")})
-
-    def __repr__(self) -> str:
-        return f"<loss {self.name}>"
-
 
 class _CrossEntropy(Loss):
-    """What the classification losses share."""
+    """What the classification losses share.
+
+    As in Keras on TensorFlow, each of them goes behind a softmax or a sigmoid output to the logits, whichever of the
+    two it is, and also where from_logits=True was said of such an output by mistake.
+    """
+
+    activations = (SoftmaxActivation, Sigmoid)
 
     def __init__(
         self, from_logits: bool, reduction: str | None, name: str | None, label_smoothing: float = 0.0, axis: int = -1
@@ -164,14 +49,11 @@ class CategoricalCrossentropy(_CrossEntropy):
     """Cross-entropy with one-hot labels (or distributions): L = −Σ over k of t_k·log p_k.
 
     On probabilities: p is divided by its sum, then clipped to [1e-7, 1 − 1e-7]; dL/dp_k = −t_k/p_k where not clipped,
-    through that
-    division. On logits z (from_logits=True, or behind a softmax layer): dL/dz_k = p_k − t_k, exact at any confidence.
-    label_smoothing s: t_k·(1 − s) + s/K takes the place of t_k (Szegedy et al. 2016).
+    through that division. On logits z (from_logits=True, or behind a softmax layer): dL/dz_k = p_k − t_k, exact at any
+    confidence. label_smoothing s: t_k·(1 − s) + s/K takes the place of t_k (Szegedy et al. 2016).
 
     Shapes: y_true and y_pred (N, ..., K). Source: Goodfellow et al. 2016, §6.2.2.
     """
-
-    activation = SoftmaxActivation
 
     def __init__(
         self,
@@ -182,7 +64,7 @@ class CategoricalCrossentropy(_CrossEntropy):
         name: str | None = "categorical_crossentropy",
         **kwargs: Any,
     ) -> None:
-        _only_default(kwargs, "CategoricalCrossentropy")
+        only_default(kwargs, "CategoricalCrossentropy")
         super().__init__(from_logits, reduction, name, label_smoothing, axis)
 
     def check(self, y_true: Array, output_shape: tuple[int, ...]) -> None:
@@ -229,8 +111,6 @@ class SparseCategoricalCrossentropy(_CrossEntropy):
     Shapes: y_true (N, ...) or (N, ..., 1), integers 0 to K − 1; y_pred (N, ..., K).
     """
 
-    activation = SoftmaxActivation
-
     def __init__(
         self,
         from_logits: bool = False,
@@ -240,8 +120,8 @@ class SparseCategoricalCrossentropy(_CrossEntropy):
         name: str | None = "sparse_categorical_crossentropy",
         **kwargs: Any,
     ) -> None:
-        _only_default(kwargs, "SparseCategoricalCrossentropy")
-        _only_default({"ignore_class": ignore_class}, "SparseCategoricalCrossentropy")
+        only_default(kwargs, "SparseCategoricalCrossentropy")
+        only_default({"ignore_class": ignore_class}, "SparseCategoricalCrossentropy")
         super().__init__(from_logits, reduction, name, axis=axis)
 
     def check(self, y_true: Array, output_shape: tuple[int, ...]) -> None:
@@ -283,8 +163,6 @@ class BinaryCrossentropy(_CrossEntropy):
     Shapes: y_true and y_pred (N, ..., K).
     """
 
-    activation = Sigmoid
-
     def __init__(
         self,
         from_logits: bool = False,
@@ -294,7 +172,7 @@ class BinaryCrossentropy(_CrossEntropy):
         name: str | None = "binary_crossentropy",
         **kwargs: Any,
     ) -> None:
-        _only_default(kwargs, "BinaryCrossentropy")
+        only_default(kwargs, "BinaryCrossentropy")
         super().__init__(from_logits, reduction, name, label_smoothing, axis)
 
     def align(self, y_true: Array, y_pred: Array) -> Array:
@@ -321,25 +199,6 @@ class BinaryCrossentropy(_CrossEntropy):
 
     def get_config(self) -> Config:
         return {**super().get_config(), "label_smoothing": self.label_smoothing, "axis": -1}
-
-
-class MeanSquaredError(Loss):
-    """L = 1/K · Σ over k of (y_k − t_k)²;  dL/dy_k = 2·(y_k − t_k)/K.
-
-    Shapes: y_true and y_pred (N, ..., K).
-    """
-
-    def __init__(
-        self, reduction: str | None = "sum_over_batch_size", name: str | None = "mean_squared_error", **kwargs: Any
-    ) -> None:
-        _only_default(kwargs, "MeanSquaredError")
-        super().__init__(reduction, name)
-
-    def value(self, y_true: Array, y_pred: Array) -> Array:
-        return np.asarray(np.mean((y_pred - y_true) ** 2, axis=-1))
-
-    def gradient(self, y_true: Array, y_pred: Array) -> Array:
-        return (y_pred - y_true) * y_pred.dtype.type(2 / y_pred.shape[-1])
 
 
 def check_class_numbers(labels: Array, classes: int, owner: str) -> None:
@@ -369,33 +228,3 @@ def check_distributions(labels: Array, owner: str) -> None:
             f"{owner}: labels must be one-hot (or a distribution), but the row at {tuple(map(int, row))} is "
             f"{np.array2string(labels[tuple(row)], threshold=12)}; use minicnn.utils.to_categorical."
         )
-
-
-def _only_default(kwargs: Config, owner: str) -> None:
-    for key, value in kwargs.items():
-        if value is not None:
-            raise ConfigError(f"{owner}: {key}={value!r} is not supported by minicnn; leave it out.")
-
-
-def _floating(array: Any) -> Array:
-    array = np.asarray(array)
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
-
-
-LOSSES = table_of(
-    CategoricalCrossentropy,
-    SparseCategoricalCrossentropy,
-    BinaryCrossentropy,
-    MeanSquaredError,
-    aliases={"mse": MeanSquaredError, "MSE": MeanSquaredError, "bce": BinaryCrossentropy, "BCE": BinaryCrossentropy},
-)
-
-
-def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Loss:
-    """The loss for a name, a class, an instance or a config. Raises ConfigError otherwise."""
-    return resolve("loss", Loss, LOSSES, identifier, custom_objects)
-
-
-def serialize(loss: Loss) -> Config:
-    """{"class_name", "config"}, from which get makes the loss again."""
-    return {"class_name": type(loss).__name__, "config": loss.get_config()}

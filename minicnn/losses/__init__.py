@@ -1,0 +1,44 @@
+"""Losses: how far predictions are from the truth, and the gradient that training follows.
+
+The formulas follow Keras 3 on TensorFlow, measured case by case; each class says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from minicnn.lookup import resolve, table_of
+from minicnn.losses.base import Loss
+from minicnn.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
+from minicnn.losses.regression import MeanSquaredError
+from minicnn.typing import Config
+
+__all__ = [
+    "LOSSES",
+    "BinaryCrossentropy",
+    "CategoricalCrossentropy",
+    "Loss",
+    "MeanSquaredError",
+    "SparseCategoricalCrossentropy",
+    "get",
+    "serialize",
+]
+
+LOSSES = table_of(
+    CategoricalCrossentropy,
+    SparseCategoricalCrossentropy,
+    BinaryCrossentropy,
+    MeanSquaredError,
+    aliases={"mse": MeanSquaredError, "MSE": MeanSquaredError, "bce": BinaryCrossentropy, "BCE": BinaryCrossentropy},
+)
+
+
+def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Loss:
+    """The loss for a name, a class, an instance or a config. Raises ConfigError otherwise."""
+    return resolve("loss", Loss, LOSSES, identifier, custom_objects)
+
+
+def serialize(loss: Loss) -> Config:
+    """{"class_name", "config"}, from which get makes the loss again."""
+    return {"class_name": type(loss).__name__, "config": loss.get_config()}

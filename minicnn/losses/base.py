@@ -1,0 +1,139 @@
+"""Loss: what every loss is, and how the losses of a batch become one number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minicnn.errors import ConfigError, ShapeError
+from minicnn.kernels import KernelSet
+from minicnn.naming import snake_case
+from minicnn.typing import Array, Config
+
+REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", None)
+
+
+class Loss:
+    """A loss L(y_true, y_pred) of each sample, and its gradient. Subclass it for a loss of your own:
+
+        class MeanCubedError(minicnn.losses.Loss):
+            def value(self, y_true, y_pred):
+                return np.mean(np.abs(y_pred - y_true) ** 3, axis=-1)
+
+            def gradient(self, y_true, y_pred):
+                d = y_pred - y_true
+                return 3 * d * np.abs(d) / d.shape[-1]
+
+    value: (N, ..., K) to (N, ...), one loss for each sample (or each position of a map). gradient: dL/dy_pred of that
+    sample's loss, (N, ..., K). Weights, and the division by how many there are, are added by `reduce` and `scaled`.
+
+    Args:
+        reduction: "sum_over_batch_size" (Σ weight·loss / number of losses), "sum", "mean" (the same as the first),
+            "mean_with_sample_weight" (Σ weight·loss / Σ weight) or None (no reduction; not for training).
+        name: for messages; None is the class's name in snake case.
+    """
+
+    activations: tuple[type, ...] = ()
+    """The output activations that this loss is differentiated through: behind one of them it takes the logits."""
+
+    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = None) -> None:
+        self.name = name or snake_case(type(self).__name__)
+        if reduction == "auto":
+            reduction = "sum_over_batch_size"  # Keras 2's word for it
+        if reduction not in REDUCTIONS:
+            raise ConfigError(f"{self.name}: reduction must be one of {REDUCTIONS}, got {reduction!r}.")
+        self.reduction = reduction
+
+    # -- what a subclass says
+
+    def value(self, y_true: Array, y_pred: Array) -> Array:
+        """One loss for each sample."""
+        raise NotImplementedError
+
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
+        """d value / d y_pred, of y_pred's shape."""
+        raise NotImplementedError
+
+    def check(self, y_true: Array, output_shape: tuple[int, ...]) -> None:
+        """Raise DataError or ShapeError unless y_true (N, ...) can be compared with outputs (N, *output_shape)."""
+        column = output_shape[-1:] == (1,) and y_true.shape[1:] == output_shape[:-1]  # (N,) for (N, 1)
+        if y_true.shape[1:] != output_shape and not column:
+            raise ShapeError(
+                f"{self.name}: labels of shape {y_true.shape} do not fit the model's output {(None, *output_shape)}; "
+                "give one value for each output."
+            )
+
+    def align(self, y_true: Array, y_pred: Array) -> Array:
+        """y_true as floating-point numbers in the shape that value and gradient need: (N,) becomes (N, 1) where y_pred
+        has (N, 1)."""
+        if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
+            y_true = y_true[..., None]
+        return np.asarray(y_true, y_pred.dtype)
+
+    # -- what is the same for all
+
+    def value_and_gradient(self, y_true: Array, y_pred: Array, kernels: KernelSet) -> tuple[Array, Array]:
+        """Both at once; losses with a kernel of their own share the work."""
+        return np.asarray(self.value(y_true, y_pred)), np.asarray(self.gradient(y_true, y_pred), y_pred.dtype)
+
+    def weights(self, losses: Array, sample_weight: Array | None) -> tuple[Array, float]:
+        """The weight of each loss, and what their weighted sum is divided by."""
+        w = np.ones(losses.shape, losses.dtype)
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight, losses.dtype)
+            w = w * sample_weight.reshape(sample_weight.shape + (1,) * (losses.ndim - sample_weight.ndim))
+        if self.reduction == "sum":
+            return w, 1.0
+        if self.reduction == "mean_with_sample_weight":
+            return w, float(w.sum(dtype=np.float64)) or 1.0
+        return w, float(max(losses.size, 1))
+
+    def reduce(self, losses: Array, sample_weight: Array | None = None) -> float:
+        """The number that training reports: the losses weighted, summed and divided, in float64."""
+        w, count = self.weights(losses, sample_weight)
+        return float((losses * w).sum(dtype=np.float64) / count)
+
+    def scaled(self, gradient: Array, losses: Array, sample_weight: Array | None = None) -> Array:
+        """The gradient of `reduce`: each sample's gradient times its weight over the count."""
+        w, count = self.weights(losses, sample_weight)
+        return np.ascontiguousarray(gradient * (w / w.dtype.type(count))[..., None])
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The loss of arrays, reduced to a number (an array of losses with reduction=None)."""
+        y_pred = _floating(y_pred)
+        y_true = np.asarray(y_true)
+        self.check(y_true, y_pred.shape[1:])
+        losses = np.asarray(self.value(self.align(y_true, y_pred), y_pred))
+        if self.reduction in (None, "none"):
+            w, _ = self.weights(losses, sample_weight)
+            return losses * w
+        return self.reduce(losses, sample_weight)
+
+    def on_logits(self) -> Loss:
+        """The same loss, taking logits, for losses that have `activations`: what training uses behind one of them."""
+        raise NotImplementedError
+
+    def get_config(self) -> Config:
+        """The constructor's arguments under Keras's keys."""
+        return {"name": self.name, "reduction": self.reduction}
+
+    @classmethod
+    def from_config(cls, config: Config) -> Loss:
+        """The loss that get_config, or a Keras file, described."""
+        return cls(**{k: v for k, v in config.items() if k not in ("fn", "dtype")})
+
+    def __repr__(self) -> str:
+        return f"<loss {self.name}>"
+
+
+def only_default(kwargs: Config, owner: str) -> None:
+    """Raise ConfigError for arguments of Keras that are not supported, unless they are None."""
+    for key, value in kwargs.items():
+        if value is not None:
+            raise ConfigError(f"{owner}: {key}={value!r} is not supported by minicnn; leave it out.")
+
+
+def _floating(array: Any) -> Array:
+    array = np.asarray(array)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)

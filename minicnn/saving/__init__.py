@@ -1,0 +1,5 @@
+"""Files to and from a plain ModelFile: configurations, arrays, the training section, the optimizer's state.
+
+A file is untrusted: nothing in one is executed, imported or unpickled, and sizes are checked before memory is taken.
+model_io.py stands above the rest of the package: it alone knows models.
+"""

@@ -1,0 +1,55 @@
+"""Writing a file so that it appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from minicnn.errors import ConfigError, FileFormatError
+
+
+def check_target(path: Path, overwrite: bool, suffixes: Iterable[str], owner: str) -> None:
+    """Raise ConfigError or FileFormatError if path cannot be written, before any work is done."""
+    known = tuple(suffixes)
+    if path.suffix.lower() not in known:
+        raise ConfigError(f"{owner}: {str(path)!r} must end in {' or '.join(known)}, the formats that minicnn writes.")
+    if path.is_dir():
+        raise FileFormatError(f"{path}: is a folder and cannot be written; name a file in it.")
+    if not path.parent.is_dir():
+        raise FileFormatError(
+            f"{path}: cannot be written, since the folder {path.parent} does not exist; make it first."
+        )
+    if not overwrite and path.exists():
+        raise ConfigError(f"{owner}: {str(path)!r} exists and overwrite=False; choose another name or overwrite=True.")
+
+
+def write_whole(path: Path, content: memoryview) -> None:
+    """Write content to a temporary file in path's folder, and put it in path's place once it is safely on the disk.
+
+    Whatever fails, the old file stays as it was and the temporary one is removed. A symbolic link stays one: what it
+    points to is replaced. Raises FileFormatError where the system refuses.
+    """
+    target = path.resolve()
+    temporary = (
+        target.parent / f".{secrets.token_hex(8)}.tmp"
+    )  # not made of the name, which may have the longest length
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if target.exists():
+                os.chmod(temporary, target.stat().st_mode & 0o7777)
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FileFormatError(f"{path}: cannot be written: {reason}; what was there before is unchanged.") from error

@@ -1,0 +1,148 @@
+"""From a file's configuration to a built Sequential, without trusting what the file says of sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minicnn import activations, initializers, regularizers
+from minicnn.errors import ConfigError, FileFormatError, MinicnnError
+from minicnn.layers import LAYERS, BatchNormalization, Conv2D, Dense, InputLayer, Layer
+from minicnn.lookup import class_named
+from minicnn.saving import dialects
+from minicnn.saving.dialects import LayerEntry
+from minicnn.saving.model_file import ModelFile
+from minicnn.typing import Shape
+
+if TYPE_CHECKING:
+    from minicnn.models import Sequential
+
+_HOLD_CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper")
+_SPARE_NUMBERS = 1_000_000
+"""A model may need so many numbers more than its file holds and is still built; an exact check follows."""
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Turn what constructors say of a file's values into a FileFormatError that begins with where."""
+    try:
+        yield
+    except FileFormatError as error:
+        raise FileFormatError(f"{where}: {error}") from error
+    except (MinicnnError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        reason = str(error) if isinstance(error, MinicnnError) else f"is damaged ({type(error).__name__}: {error})."
+        raise FileFormatError(f"{where}: {reason}") from error
+
+
+def built_model(file: ModelFile, path: Path, custom: dict[str, Any], options: dict[str, Any]) -> Sequential:
+    """The model of a file, with zeros for weights; unbuilt where the file does not say the input's shape.
+
+    custom: the caller's own classes by name. options: seed, dtype, kernels of the Sequential. Raises FileFormatError,
+    beginning with path, before memory is taken for more numbers than the file holds.
+    """
+    from minicnn.models import Sequential
+
+    with naming(str(path)):
+        entry = dialects.model_from_keras(file.config, custom)
+    layers = []
+    for number, layer_entry in enumerate(entry.layers):
+        with naming(f"{path}: layer {number}, {layer_entry.class_name}"):
+            layers.append(_make_layer(layer_entry, custom))
+    if options.get("dtype") is None:
+        options = {**options, "dtype": entry.dtype or "float32"}
+    model = Sequential(name=entry.name, **options)
+    with naming(str(path)):
+        _check_size(layers, sum(array.size for w in file.weights for _, array in w.arrays))
+        for layer in layers:
+            with _without_drawing(layer):
+                model.add(layer)
+    if not model.built and any(w.arrays for w in file.weights):
+        raise FileFormatError(
+            f"{path}: has weights but does not say the input's shape; build the model and use load_weights."
+        )
+    return model
+
+
+def _make_layer(entry: LayerEntry, custom: dict[str, Any]) -> Layer:
+    if entry.class_name in _HOLD_CODE and entry.class_name not in custom:
+        raise ConfigError(
+            "this layer holds code, which minicnn never runs from a file; write it as a Layer and build the model."
+        )
+    try:
+        cls = class_named("layer", Layer, LAYERS, entry.class_name, custom)
+    except ConfigError:
+        if entry.class_name in custom:
+            raise
+        raise ConfigError(
+            f"minicnn has no such layer; one of your own goes into custom_objects={{{entry.class_name!r}: ...}}."
+        ) from None
+    return cls.from_config({key: _made(key, value, custom) for key, value in entry.config.items()})
+
+
+def _made(key: str, value: Any, custom: dict[str, Any]) -> Any:
+    """The object for an activation, initializer or regularizer of the caller's own; anything else as it is."""
+    name = value.get("class_name") if isinstance(value, dict) else value
+    if not isinstance(name, str) or name not in custom:
+        return value
+    if key == "activation":
+        return activations.get(value, custom)
+    if key.endswith("_initializer"):
+        return initializers.get(value, custom)
+    if key.endswith("_regularizer"):
+        return regularizers.get(value, custom)
+    return value
+
+
+def _conv2d_shapes(layer: Any, input_shape: Shape) -> list[Shape]:
+    kernel = (*layer.kernel_size, input_shape[2], layer.filters)
+    return [kernel, *([(layer.filters,)] * layer.use_bias)]
+
+
+def _dense_shapes(layer: Any, input_shape: Shape) -> list[Shape]:
+    return [(input_shape[-1], layer.units), *([(layer.units,)] * layer.use_bias)]
+
+
+def _batch_normalization_shapes(layer: Any, input_shape: Shape) -> list[Shape]:
+    return [((0, *input_shape)[layer.axis],)] * (2 + layer.scale + layer.center)
+
+
+WEIGHT_SHAPES: dict[Callable[..., None], Callable[[Any, Shape], list[Shape]]] = {
+    Conv2D.build: _conv2d_shapes,
+    Dense.build: _dense_shapes,
+    BatchNormalization.build: _batch_normalization_shapes,
+}
+"""By a layer's build: the shapes of the arrays that it makes, so that their size is known before they are made."""
+
+
+def _check_size(layers: list[Layer], stored: int) -> None:
+    """Raise FileFormatError if the layers would take far more numbers than the file holds."""
+    shape: Shape | None = None
+    needed = 0
+    for number, layer in enumerate(layers):
+        if isinstance(layer, InputLayer) or (number == 0 and shape is None):
+            shape = layer.declared_input_shape
+        if shape is None:
+            return
+        layer.check_rank(shape)
+        following = layer.output_shape(shape)
+        if type(layer).build in WEIGHT_SHAPES:
+            needed += sum(math.prod(s) for s in WEIGHT_SHAPES[type(layer).build](layer, shape))
+        if needed > stored + _SPARE_NUMBERS:
+            raise FileFormatError(
+                f"up to {layer} the model needs {needed} numbers, the file holds {stored}; it is damaged or hostile."
+            )
+        shape = following
+
+
+@contextmanager
+def _without_drawing(layer: Layer) -> Iterator[None]:
+    """Build the layer with zeros in the block: the file's weights take the place of the initial ones at once."""
+    own = {key: value for key, value in vars(layer).items() if isinstance(value, initializers.Initializer)}
+    vars(layer).update(dict.fromkeys(own, initializers.Zeros()))
+    try:
+        yield
+    finally:
+        vars(layer).update(own)

@@ -1,0 +1,329 @@
+"""Keras's spellings of layers, optimizers, losses and metrics to ours, and ours to what every Keras from 2.4 on reads.
+
+All of it turns JSON values into JSON values. Reading is lenient about what changes nothing and strict about what does:
+
+    left out    a null; a key of _WITHOUT_EFFECT at the value given there; dtype, which is the model's; Keras's wrappers
+                around an object ("module", "registered_name", "build_config"), by which nothing is ever looked up
+    kept        everything else: the constructor takes it, or refuses it by name
+
+Writing keeps to the keys that all versions share, since Keras refuses those that it does not know.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from minicnn import losses, metrics
+from minicnn.errors import ConfigError
+from minicnn.losses import Loss
+from minicnn.metrics import Metric
+from minicnn.naming import snake_case
+from minicnn.typing import Config
+
+MAX_LAYERS = 4096
+"""More layers than any Sequential has; a file that lists more would only keep the loader busy."""
+
+_WITHOUT_EFFECT: Config = {
+    "sparse": False,
+    "ragged": False,
+    "optional": False,
+    "groups": 1,
+    "data_format": "channels_last",
+    "keepdims": False,
+    "synchronized": False,
+    "renorm": False,
+    "renorm_momentum": 0.99,
+    "autocast": True,
+    "use_ema": False,
+    "ema_momentum": 0.99,
+}
+"""Keys that some versions have and others do not, at the value at which a layer or an optimizer is as without them."""
+
+_HOW_NOT_WHAT = ("jit_compile", "is_legacy_optimizer")  # of optimizers: how, not what, they compute
+_OLD_CLASS_NAMES = {"BatchNormalizationV1": "BatchNormalization", "BatchNormalizationV2": "BatchNormalization"}
+_CHOSEN = ("accuracy", "acc")
+"""Metrics that mean one of several accuracies, chosen by the shapes of labels and outputs."""
+_ACCURACIES = {"binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy"}
+
+
+@dataclass
+class LayerEntry:
+    """One layer: its class's name and the constructor's arguments."""
+
+    class_name: str
+    config: Config
+
+
+@dataclass
+class ModelEntry:
+    """A Sequential. dtype: "float32" or "float64", of all layers; None where the file does not say."""
+
+    name: str | None
+    layers: list[LayerEntry]
+    dtype: str | None = None
+
+
+@dataclass
+class CompileEntry:
+    """The arguments of compile, as names and configs {"class_name", "config"}."""
+
+    optimizer: Any
+    loss: Any
+    metrics: list[Any] = field(default_factory=list)
+    weighted_metrics: list[Any] = field(default_factory=list)
+
+
+# -- models and layers
+
+
+def model_from_keras(config: Config, callers: Collection[str] = ()) -> ModelEntry:
+    """The layers of a model_config. callers: names of classes whose configurations are the caller's own affair.
+
+    Raises ConfigError for what is no Sequential, or damaged.
+    """
+    class_name, arguments = _parts(config, "the model")
+    if class_name != "Sequential":
+        raise ConfigError(
+            f"the model is a {class_name}; minicnn reads Sequential models, whose layers follow each other."
+        )
+    # Keras up to 2.1 has the bare list of layers in place of the configuration.
+    known = arguments if isinstance(arguments, dict) else {"layers": arguments}
+    listed, name = known.get("layers"), known.get("name")
+    if not isinstance(listed, list) or not isinstance(name, str | None):
+        raise ConfigError("the model's list of layers or its name is damaged.")
+    if len(listed) > MAX_LAYERS:
+        raise ConfigError(f"the model has {len(listed)} layers, more than the {MAX_LAYERS} that minicnn reads.")
+    layers = [layer_from_keras(entry, f"layer {number}", callers) for number, entry in enumerate(listed)]
+    declared = known.get("build_input_shape")
+    if declared and layers and "batch_shape" not in layers[0].config:
+        layers[0].config["batch_shape"] = _any_batch(declared)
+    dtypes = {_dtype_name((entry.get("config") or {}).get("dtype")) for entry in listed}
+    return ModelEntry(name, layers, "float64" if "float64" in dtypes else None)
+
+
+def layer_from_keras(entry: Any, where: str, callers: Collection[str] = ()) -> LayerEntry:
+    """One layer's entry. Raises ConfigError if it is damaged."""
+    class_name, arguments = _parts(entry, where)
+    if not isinstance(arguments, dict):
+        raise ConfigError(f"{where}, {class_name}: its configuration is damaged.")
+    if class_name in callers:
+        return LayerEntry(class_name, {key: value for key, value in arguments.items() if key != "dtype"})
+    config = {
+        key: plain(value) for key, value in arguments.items() if key != "dtype" and not _changes_nothing(key, value)
+    }
+    shape = config.pop("batch_input_shape", config.pop("batch_shape", None))
+    if shape is not None:
+        config["batch_shape"] = _any_batch(shape)
+    if isinstance(config.get("name"), str):
+        config["name"] = config["name"].replace("/", "_")  # Keras 2 allows the slash
+    return LayerEntry(_OLD_CLASS_NAMES.get(class_name, class_name), config)
+
+
+def layer_to_keras(class_name: str, config: Config, dtype: str, ours: bool = True) -> Config:
+    """The entry of one layer. ours: False for a class of the caller's own, whose configuration stays as it is."""
+    if not ours:
+        return {"class_name": class_name, "config": {**config, "dtype": dtype}}
+    if class_name == "InputLayer":
+        shape = {"batch_input_shape": config["batch_shape"]}
+        return {"class_name": class_name, "config": {**shape, "dtype": dtype, "name": config["name"]}}
+    kept = {key: value for key, value in config.items() if not _changes_nothing(key, value)}
+    kept["dtype"] = dtype
+    if class_name == "LeakyReLU":  # Keras 3 takes the old name as well
+        kept["alpha"] = kept.pop("negative_slope")
+    return {"class_name": class_name, "config": kept}
+
+
+def model_to_keras(name: str, layers: list[Config]) -> Config:
+    """The model_config of these entries."""
+    return {"class_name": "Sequential", "config": {"name": name, "layers": layers}}
+
+
+# -- the compile section
+
+
+def compile_from_keras(training: Config) -> CompileEntry:
+    """The arguments of compile in a training_config. Raises ConfigError for what minicnn does not have."""
+    if training.get("loss_weights") not in (None, [], {}):
+        raise ConfigError(f"loss_weights={training['loss_weights']!r} is not supported.")
+    optimizer = training.get("optimizer_config", training.get("optimizer"))
+    return CompileEntry(
+        "rmsprop" if optimizer is None else optimizer_from_keras(optimizer),  # Keras's default
+        _loss_from_keras(training.get("loss")),
+        _metrics_from_keras(training.get("metrics")),
+        _metrics_from_keras(training.get("weighted_metrics")),
+    )
+
+
+def optimizer_from_keras(entry: Any) -> Any:
+    """An optimizer's name or config. Keras 2's `lr` and `decay` become a rate and a schedule."""
+    if isinstance(entry, str):
+        return entry
+    class_name, arguments = _parts(entry, "the optimizer")
+    if not isinstance(arguments, dict):
+        raise ConfigError(f"{class_name}: its configuration is damaged.")
+    config = {
+        key: plain(value)
+        for key, value in arguments.items()
+        if key not in _HOW_NOT_WHAT and not _changes_nothing(key, value)
+    }
+    if "lr" in config:
+        config["learning_rate"] = config.pop("lr")
+    decay = config.pop("decay", 0)
+    if decay:
+        schedule = {"initial_learning_rate": config.get("learning_rate"), "decay_steps": 1, "decay_rate": decay}
+        config["learning_rate"] = {"class_name": "InverseTimeDecay", "config": schedule}
+    return {"class_name": class_name, "config": config}
+
+
+def optimizer_to_keras(entry: Config) -> Config:
+    """An optimizer's serialized form in the keys that every Keras takes, so far as it has the optimizer."""
+    config = {key: value for key, value in entry["config"].items() if not _changes_nothing(key, value)}
+    rate = config.get("learning_rate")
+    if isinstance(rate, dict):
+        arguments = {key: value for key, value in rate["config"].items() if value is not None}
+        if "warmup_target" not in arguments:
+            arguments.pop("warmup_steps", None)
+        config["learning_rate"] = {**rate, "config": arguments}
+    return {"class_name": entry["class_name"], "config": config}
+
+
+def loss_to_keras(loss: Loss) -> Any:
+    """A loss's name if that says all, else its config, without what is at Keras's default."""
+    config = loss.get_config()
+    name = snake_case(type(loss).__name__)
+    ours = losses.LOSSES.get(name) is type(loss)
+    if ours and type(loss)().get_config() == config:
+        return name
+    if ours:
+        config.pop("axis", None)  # Keras 2.4 does not know it
+        if config["reduction"] == "sum_over_batch_size":
+            config.pop("reduction")
+    return {"class_name": type(loss).__name__, "config": config}
+
+
+def metrics_to_keras(given: list[Any], loss: Loss) -> list[Any]:
+    """Metrics, in any form that compile takes, as names or configs.
+
+    On loading, Keras 2 resolves "accuracy" as for one-hot labels, so with class numbers the file says which is meant.
+    """
+    entries = [_metric_to_keras(metric) for metric in given]
+    if isinstance(loss, losses.SparseCategoricalCrossentropy):
+        sparse = {name: {"class_name": "SparseCategoricalAccuracy", "config": {"name": name}} for name in _CHOSEN}
+        entries = [sparse.get(entry, entry) if isinstance(entry, str) else entry for entry in entries]
+    return entries
+
+
+def _metric_to_keras(metric: Any) -> Any:
+    if isinstance(metric, type) and issubclass(metric, Metric):
+        metric = metric()
+    if not isinstance(metric, Metric):
+        return getattr(metric, "__name__", metric)  # a name, a config, or a function, which files know by name
+    if isinstance(metric, metrics.MeanMetricWrapper):
+        return getattr(metric.fn, "__name__", type(metric.fn).__name__)
+    config = {key: value for key, value in metric.get_config().items() if value is not None}
+    name = snake_case(type(metric).__name__)
+    ours = metrics.METRICS.get(name) is type(metric)
+    if ours and _is_default(metric):
+        return name
+    return {"class_name": type(metric).__name__, "config": config}
+
+
+def _loss_from_keras(entry: Any) -> Any:
+    entry = _only_one(entry, "loss")
+    if not isinstance(entry, dict):
+        return entry
+    value = plain(entry)
+    if not isinstance(value, dict) or "class_name" not in value:
+        return value  # a function's name
+    config = {key: v for key, v in value["config"].items() if v is not None and key not in ("fn", "dtype")}
+    return {"class_name": value["class_name"], "config": config}
+
+
+def _metrics_from_keras(entries: Any) -> list[Any]:
+    """Names and configs. Keras 2 nests the list once an output and wraps functions in MeanMetricWrapper."""
+    if entries is None:
+        return []
+    if isinstance(entries, dict) and "class_name" not in entries:
+        entries = list(entries.values())
+    if not isinstance(entries, list):
+        entries = [entries]
+    if len(entries) == 1 and isinstance(entries[0], list):
+        entries = entries[0]
+    return [_metric_from_keras(entry) for entry in entries]
+
+
+def _metric_from_keras(entry: Any) -> Any:
+    value = plain(entry)
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict) or "class_name" not in value:
+        raise ConfigError(f"metric {entry!r} is not understood.")
+    config = {k: v for k, v in value["config"].items() if v is not None and k not in ("dtype", "fn")}
+    name, kind = config.get("name"), value["class_name"]
+    if kind == "MeanMetricWrapper":
+        kind = value["config"].get("fn")
+        if name in (None, kind):
+            return kind
+    if name in _CHOSEN and set(config) == {"name"} and snake_case(str(kind)) in _ACCURACIES:
+        return name  # as it was given to compile, before the file's writer chose one
+    return {"class_name": kind, "config": config}
+
+
+def _only_one(entry: Any, what: str) -> Any:
+    """The loss out of Keras's list or dict of one loss an output."""
+    values = entry
+    if isinstance(entry, dict) and "class_name" not in entry:
+        values = list(entry.values())
+    if not isinstance(values, list):
+        return values
+    if len(values) != 1:
+        raise ConfigError(f"{what} {entry!r} is for several outputs; a Sequential has one.")
+    return values[0]
+
+
+# -- parts
+
+
+def plain(value: Any) -> Any:
+    """value without Keras's wrappers: objects as {"class_name", "config"}, functions as their names."""
+    if not isinstance(value, dict) or not isinstance(value.get("class_name"), str):
+        return value
+    if value["class_name"] == "function":
+        return value.get("config")
+    class_name, arguments = _parts(value, "an object")
+    if not isinstance(arguments, dict):
+        raise ConfigError(f"{class_name}: its configuration is damaged.")
+    return {"class_name": class_name, "config": {key: plain(v) for key, v in arguments.items()}}
+
+
+def _parts(entry: Any, where: str) -> tuple[str, Any]:
+    """class_name, without the package that it is registered for ("Custom>Adam"), and config. ConfigError if damaged."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("class_name"), str):
+        raise ConfigError(f"{where} is damaged: it has no class_name.")
+    config = entry.get("config", {})
+    return entry["class_name"].rpartition(">")[2], {} if config is None else config
+
+
+def _changes_nothing(key: str, value: Any) -> bool:
+    return value is None or (key in _WITHOUT_EFFECT and _WITHOUT_EFFECT[key] == value)
+
+
+def _any_batch(shape: Any) -> Any:
+    """A batch's shape with its size left open."""
+    return (None, *shape[1:]) if isinstance(shape, list) and shape else shape
+
+
+def _dtype_name(dtype: Any) -> Any:
+    """ "float32" of that string, or of the policy object in its place."""
+    policy = dtype.get("config") if isinstance(dtype, dict) else None
+    name = policy.get("name") if isinstance(policy, dict) else dtype
+    return name if isinstance(name, str) else None
+
+
+def _is_default(metric: Metric) -> bool:
+    """Whether the metric is as its class makes it without arguments, the storage dtype left aside."""
+    required = [p for p in inspect.signature(type(metric)).parameters.values() if p.default is p.empty]
+    return not required and {**type(metric)().get_config(), "dtype": None} == {**metric.get_config(), "dtype": None}

@@ -1,0 +1,218 @@
+"""Reading HDF5 files that may be damaged or hostile: plain groups, arrays and strings, nothing that reaches elsewhere.
+
+An HDF5 file can name other files (external links, external storage, virtual data sets), claim arrays that are larger
+than itself, and hold one array under many names. What Keras writes does none of this: every array is stored once, in
+one piece, uncompressed. So only that is read, and all arrays together may not take more memory than the file has bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from minicnn.errors import FileFormatError, MinicnnError
+from minicnn.typing import Array
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MAX_ATTRIBUTE_BYTES = 1 << 20
+"""16 times the longest list of names that Keras writes. Long texts lie elsewhere in the file and count as 16 bytes."""
+_HEAP = b"GCOL\x01\0\0\0"
+_MAX_DEPTH = 64  # of nested groups in one name
+_NUMBERS = {np.dtype(t) for t in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")}
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Reader]:
+    """A Reader of the HDF5 file at path. Raises FileFormatError for anything else, saying what it is.
+
+    Whatever goes wrong in the HDF5 library inside the block becomes a FileFormatError too.
+    """
+    check_is_hdf5(path)
+    try:
+        _check_heaps(path)
+        with h5py.File(path, "r") as file:
+            yield Reader(path, file)
+    except MinicnnError:
+        raise
+    except (
+        OSError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        MemoryError,
+        struct.error,
+    ) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FileFormatError(f"{path}: is damaged or incomplete ({reason}); get the file anew.") from error
+
+
+def check_is_hdf5(path: Path) -> None:
+    """Raise FileFormatError, saying what is there, unless path is a file that begins like HDF5."""
+    try:
+        if path.is_dir():
+            raise FileFormatError(
+                f"{path}: is a folder (a SavedModel?); minicnn reads .h5 files, save the model as one."
+            )
+        with path.open("rb") as file:
+            start = file.read(64)
+    except FileNotFoundError:
+        raise FileFormatError(
+            f"{path}: no such file; check the name and the folder {path.absolute().parent}."
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileFormatError(f"{path}: cannot be read: {reason}; check the name and the file's permissions.") from None
+    if not start.startswith(SIGNATURE):
+        raise FileFormatError(f"{path}: {_description(start)}.")
+
+
+def _check_heaps(path: Path) -> None:
+    """Raise FileFormatError for a damaged heap of strings, in which HDF5 (1.14.6, for one) would go round for ever.
+
+    Layout: HDF5 file format, "Global Heap". A collection is "GCOL", version 1, three zeros and its size (8 bytes, with
+    this header); then objects of number (2), references (2), zeros (4) and size (8), with their bytes filled up to a
+    multiple of 8. Number 0 is the free space at the end, whose size includes these 16 bytes; of size 0 it has no end.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(_HEAP)
+        while start >= 0:
+            (size,) = struct.unpack_from("<Q", content, start + 8)
+            place, end = start + 16, min(start + size, len(content))
+            while place + 16 <= end:
+                number, length = struct.unpack_from("<H6xQ", content, place)
+                step = length if number == 0 else 16 + -(-length // 8) * 8
+                if step < 16:
+                    raise FileFormatError(f"{path}: is damaged (a heap of strings without an end); get the file anew.")
+                place += step
+            start = content.find(_HEAP, start + 8)
+
+
+class Reader:
+    """Reads groups, arrays and strings of one open file, with the checks that this module promises."""
+
+    def __init__(self, path: Path, root: h5py.Group) -> None:
+        self.path = path
+        self.root = root
+        self._bytes_left = path.stat().st_size
+
+    def group(self, parent: h5py.Group, name: str) -> h5py.Group:
+        """The group of that name, which may lie several groups deep. Raises FileFormatError if there is none."""
+        found = self._walk(parent, name)
+        if not isinstance(found, h5py.Group):
+            raise FileFormatError(f"{self.path}: has an array where the group {name!r} is due; the file is damaged.")
+        return found
+
+    def array(self, parent: h5py.Group, name: str) -> Array:
+        """The array of that name, in its own dtype. Its type, storage and size are checked before it is read."""
+        found = self._walk(parent, name)
+        if not isinstance(found, h5py.Dataset):
+            raise FileFormatError(f"{self.path}: has a group where the array {name!r} is due; the file is damaged.")
+        self._check_array(found, name)
+        return np.asarray(found[()])
+
+    def text(self, node: h5py.Group, name: str) -> str | None:
+        """A string attribute, or None if there is none of that name."""
+        value = self._attribute(node, name)
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value = value.reshape(-1)[0]
+        if value is None or isinstance(value, (str, bytes)):
+            return _decoded(value) if value is not None else None
+        raise FileFormatError(f"{self.path}: the attribute {name!r} is not a string; the file is damaged.")
+
+    def names(self, node: h5py.Group, name: str) -> list[str] | None:
+        """A list of strings, or None. Keras splits a long one into attributes name0, name1, ..."""
+        if name in node.attrs:
+            return self._names(node, name)
+        parts: list[str] = []
+        number = 0
+        while f"{name}{number}" in node.attrs:
+            parts += self._names(node, f"{name}{number}")
+            number += 1
+        return parts if number else None
+
+    def _names(self, node: h5py.Group, name: str) -> list[str]:
+        values = np.asarray(self._attribute(node, name)).reshape(-1)
+        if values.size == 0:
+            return []  # of any type: Keras writes an empty list as float64
+        if not all(isinstance(v, (str, bytes)) for v in values):
+            raise FileFormatError(f"{self.path}: the attribute {name!r} is not a list of names; the file is damaged.")
+        return [_decoded(v) for v in values]
+
+    def _attribute(self, node: h5py.Group, name: str) -> Any:
+        if name not in node.attrs:
+            return None
+        stored = node.attrs.get_id(name)
+        kind = stored.get_type()
+        size = math.prod(stored.shape) * kind.get_size()
+        if size > MAX_ATTRIBUTE_BYTES or kind.get_class() not in (h5py.h5t.STRING, h5py.h5t.FLOAT):
+            raise FileFormatError(
+                f"{self.path}: the attribute {name!r} is too large or of a strange type; it is no model's."
+            )
+        return node.attrs[name]
+
+    def _walk(self, parent: h5py.Group, name: str) -> Any:
+        """What lies under name, taken apart at the slashes. Only hard links are followed: the others lead elsewhere."""
+        parts = name.split("/")
+        if len(parts) > _MAX_DEPTH or any(part in ("", ".", "..") for part in parts):
+            raise FileFormatError(f"{self.path}: refuses the name {name!r}, which leads out of its group.")
+        node: Any = parent
+        for part in parts:
+            link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
+            if link is None:
+                raise FileFormatError(
+                    f"{self.path}: has no {name!r} in {parent.name!r}; the file is damaged or incomplete."
+                )
+            if not isinstance(link, h5py.HardLink):
+                raise FileFormatError(
+                    f"{self.path}: {name!r} is a link to elsewhere ({type(link).__name__}), which is never followed."
+                )
+            node = node[part]
+        return node
+
+    def _check_array(self, dataset: h5py.Dataset, name: str) -> None:
+        layout = dataset.id.get_create_plist()
+        if dataset.is_virtual or dataset.external:
+            raise FileFormatError(f"{self.path}: the array {name!r} lies in another file, which is never read.")
+        if dataset.shape is None or dataset.dtype.newbyteorder("=") not in _NUMBERS:
+            raise FileFormatError(f"{self.path}: {name!r} holds {dataset.dtype}, not numbers; the file is damaged.")
+        if layout.get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) or layout.get_nfilters():
+            raise FileFormatError(
+                f"{self.path}: the array {name!r} is stored in chunks or compressed, which Keras never does; "
+                "rewrite the file with: h5repack -f NONE -l CONTI."
+            )
+        claimed, stored = math.prod(dataset.shape) * dataset.dtype.itemsize, dataset.id.get_storage_size()
+        if claimed != stored or claimed > self._bytes_left:
+            raise FileFormatError(
+                f"{self.path}: the array {name!r} claims {claimed} bytes, which the file does not hold; "
+                "it is damaged or hostile."
+            )
+        self._bytes_left -= claimed
+
+
+def _decoded(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _description(start: bytes) -> str:
+    """What a file that begins with these bytes is, and what to do about it."""
+    if not start:
+        return "is empty; get the file anew"
+    if start.startswith(b"PK\x03\x04"):
+        return "is a zip archive (a .keras file?), which minicnn does not read; save the model in Keras as .h5"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of git-lfs, not the file itself; get the file with: git lfs pull"
+    if SIGNATURE.startswith(start):
+        return "is an HDF5 file that breaks off after its first bytes; get the file anew"
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
+        return f"is text, not an HDF5 file; it begins {start[:32].decode('ascii')!r}"
+    return f"is not an HDF5 file; it begins with the bytes {start[:8].hex(' ')}"

@@ -1,0 +1,308 @@
+"""Keras's spellings: what is left out, what is translated, what is refused."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from minicnn import Sequential, load_model, optimizers
+from minicnn.errors import FileFormatError, MinicnnWarning
+from minicnn.layers import BatchNormalization, Conv2D, Dense, Flatten, Input
+from tests.saving.models import same_weights, small
+
+
+def rewritten(path, change, attribute="model_config"):
+    """Change a JSON attribute of a file in place; change takes the parsed value and returns the new one, or None."""
+    with h5py.File(path, "r+") as root:
+        value = json.loads(root.attrs[attribute])
+        value = change(value) or value
+        root.attrs[attribute] = json.dumps(value).encode()
+    return path
+
+
+@pytest.fixture
+def model():
+    model = small(name="net")
+    model.compile(optimizers.Adam(0.01), "categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.fixture
+def path(tmp_path, model):
+    model.save(tmp_path / "model.h5")
+    return tmp_path / "model.h5"
+
+
+def layer_config(number, **changes):
+    return lambda value: value["config"]["layers"][number]["config"].update(changes)
+
+
+def without_layer(number):
+    return lambda value: value["config"]["layers"].__delitem__(number)
+
+
+def first_layer_only(value):
+    """As Keras 2.3 and earlier: no InputLayer, the first layer knows the shape."""
+    entry, first = value["config"]["layers"][:2]
+    first["config"]["batch_input_shape"] = entry["config"]["batch_input_shape"]
+    del value["config"]["layers"][0]
+
+
+def bare_list(value):
+    """As Keras up to 2.1."""
+    first_layer_only(value)
+    return {"class_name": "Sequential", "config": value["config"]["layers"]}
+
+
+def keras_3(value):
+    """As Keras 3: batch_shape, policies, wrappers, newer keys."""
+    policy = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}, "registered_name": None}
+    config = value["config"]["layers"][0]["config"]
+    config["batch_shape"] = config.pop("batch_input_shape")
+    for entry in value["config"]["layers"]:
+        entry |= {"module": "keras.layers", "registered_name": None, "build_config": {"input_shape": [None, 1]}}
+        if entry["class_name"] != "InputLayer":
+            entry["config"]["dtype"] = policy
+    conv, norm, dense = (value["config"]["layers"][n]["config"] for n in (1, 2, 5))
+    conv["kernel_initializer"] = {
+        "module": "keras.initializers",
+        "class_name": "GlorotUniform",
+        "config": {"seed": None, "input_axes": None, "output_axes": None},
+        "registered_name": None,
+        "shared_object_id": 17,
+    }
+    conv |= {"groups": 1, "data_format": "channels_last", "activity_regularizer": None, "kernel_constraint": None}
+    norm |= {"synchronized": False, "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99}
+    dense |= {"quantization_config": None, "lora_rank": None}
+    value["config"] |= {"trainable": True, "dtype": policy, "build_input_shape": [None, 6, 6, 1]}
+
+
+def build_input_shape(value):
+    """A Sequential that was built on its first data."""
+    del value["config"]["layers"][0]
+    value["config"]["build_input_shape"] = [None, 6, 6, 1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        first_layer_only,
+        bare_list,
+        keras_3,
+        build_input_shape,
+        layer_config(0, batch_input_shape=[32, 6, 6, 1]),
+        layer_config(0, sparse=False, ragged=False, optional=False),
+        layer_config(1, unheard_of=None),
+        layer_config(
+            1, kernel_initializer={"class_name": "GlorotUniform", "config": {"seed": None, "dtype": "float32"}}
+        ),
+        layer_config(
+            1, activation={"module": "builtins", "class_name": "function", "config": "relu", "registered_name": "relu"}
+        ),
+        layer_config(1, kernel_size=3, dtype={"class_name": "Policy", "config": {"name": "mixed_float16"}}),
+        layer_config(2, axis=[3]),
+        layer_config(2, name="block/norm"),
+        lambda value: value["config"]["layers"][2].update(class_name="BatchNormalizationV1"),
+        lambda value: value["config"]["layers"][2].update(class_name="Custom>BatchNormalization"),
+    ],
+    ids=lambda change: change.__name__,
+)
+def test_other_spellings_of_the_same_model(path, model, change):
+    loaded = load_model(rewritten(path, change))
+    assert same_weights(loaded, model)
+    x = np.random.default_rng(0).random((3, 6, 6, 1))
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (layer_config(1, unheard_of=3), r"model.h5: layer 1, Conv2D: .*unknown argument 'unheard_of'"),
+        (layer_config(1, groups=3), r"layer 1, Conv2D: .*groups=3 is not supported"),
+        (layer_config(1, data_format="channels_first"), "data_format='channels_first' is not supported"),
+        (
+            layer_config(1, kernel_constraint={"class_name": "MaxNorm", "config": {}}),
+            "kernel_constraint=.* is not supported",
+        ),
+        (layer_config(1, activation="mish"), "activation: unknown name 'mish'"),
+        (layer_config(1, filters="many"), "filters must be a positive integer, got 'many'"),
+        (layer_config(1, filters=None), r"layer 1, Conv2D: is damaged \(TypeError: .*filters"),
+        (layer_config(1, kernel_size=[3, 3, 3]), "kernel_size must be"),
+        (layer_config(4, rate=1e999), "is not valid JSON .*Infinity is no number"),
+        (layer_config(0, batch_input_shape=[None, None, None, 1]), "layer 0, InputLayer: .*positive integers"),
+        (layer_config(0, batch_input_shape=7), "layer 0, InputLayer: is damaged"),
+        (lambda value: {**value, "class_name": "Functional"}, "the model is a Functional; minicnn reads Sequential"),
+        (lambda value: value.update(config=3), "list of layers or its name is damaged"),
+        (lambda value: value["config"].update(layers=7), "list of layers or its name is damaged"),
+        (lambda value: value["config"].update(name=7), "list of layers or its name is damaged"),
+        (lambda value: value["config"]["layers"].insert(1, "Dense"), "layer 1 is damaged: it has no class_name"),
+        (
+            lambda value: value["config"]["layers"][1].update(config=[1]),
+            "layer 1, Conv2D: its configuration is damaged",
+        ),
+        (without_layer(5), "holds weights of 3 layers, .*has 2 with weights"),
+        (without_layer(0), "has weights but does not say the input's shape"),
+        (lambda value: value["config"]["layers"].extend([{}] * 5000), "has 5006 layers, more than the 4096"),
+        (lambda value: [value], "holds a JSON list where an object is due"),
+    ],
+)
+def test_what_changes_the_model_is_refused_by_name(path, change, message):
+    with pytest.raises(FileFormatError, match=message) as error:
+        load_model(rewritten(path, change))
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith(str(path))
+
+
+def section(**changes):
+    return lambda value: value.update(changes)
+
+
+def optimizer(**config):
+    return lambda value: value["optimizer_config"].update(config=config)
+
+
+def wrapped(class_name, **config):
+    return {"module": "keras.losses", "class_name": class_name, "config": config, "registered_name": None}
+
+
+def named(name, fn):
+    return [[{"class_name": "MeanMetricWrapper", "config": {"name": name, "dtype": "float32", "fn": fn}}]]
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (section(metrics=named("accuracy", "categorical_accuracy")), ["accuracy"]),
+        (section(metrics=named("acc", "sparse_categorical_accuracy")), ["acc"]),
+        (section(metrics=named("mse", "mean_squared_error")), ["mse"]),
+        (section(metrics=named("mean_squared_error", "mean_squared_error")), ["mean_squared_error"]),
+        (section(metrics="accuracy"), ["accuracy"]),
+        (section(metrics={"dense": ["accuracy"]}), ["accuracy"]),
+        (section(metrics=None), []),
+        (
+            section(
+                metrics=[wrapped("CategoricalAccuracy", name="hits", dtype={"class_name": "DTypePolicy", "config": {}})]
+            ),
+            ["hits"],
+        ),
+        (
+            section(
+                metrics=[{"module": "builtins", "class_name": "function", "config": "mse", "registered_name": "f"}]
+            ),
+            ["mse"],
+        ),
+        (section(weighted_metrics=["mae"]), ["accuracy", "mae"]),
+    ],
+)
+def test_metrics(path, change, names):
+    model = load_model(rewritten(path, change, "training_config"))
+    assert model.metrics_names == ["loss", *names]
+    x, y = np.ones((2, 6, 6, 1)), np.eye(3)[:2]
+    assert list(model.evaluate(x, y, return_dict=True, verbose=0)) == ["loss", *names]
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("mse", {"name": "mean_squared_error", "reduction": "sum_over_batch_size"}),
+        (["mse"], {"name": "mean_squared_error", "reduction": "sum_over_batch_size"}),
+        ({"dense": "mse"}, {"name": "mean_squared_error", "reduction": "sum_over_batch_size"}),
+        (
+            {
+                "class_name": "MeanSquaredError",
+                "config": {"reduction": "auto", "name": "m", "fn": "mean_squared_error"},
+            },
+            {"name": "m", "reduction": "sum_over_batch_size"},
+        ),
+        (wrapped("MeanSquaredError", reduction="sum", name="m", dtype=None), {"name": "m", "reduction": "sum"}),
+        (
+            {"module": "builtins", "class_name": "function", "config": "mean_squared_error", "registered_name": "f"},
+            {"name": "mean_squared_error", "reduction": "sum_over_batch_size"},
+        ),
+    ],
+)
+def test_losses(path, loss, expected):
+    model = load_model(rewritten(path, section(loss=loss), "training_config"))
+    assert model.loss.get_config() == expected
+
+
+def test_optimizers_of_keras_2(path):
+    old = optimizer(lr=0.25, beta_1=0.875, beta_2=0.999, epsilon=1e-8, decay=0.0, amsgrad=False)
+    model = load_model(rewritten(path, old, "training_config"))
+    config = model.optimizer.get_config()
+    assert (config["learning_rate"], config["beta_1"], config["epsilon"]) == (0.25, 0.875, 1e-8)
+
+    model = load_model(rewritten(path, optimizer(learning_rate=0.5, decay=0.25), "training_config"))
+    rates = []
+    for model.optimizer.iterations in range(3):
+        rates.append(model.optimizer.learning_rate)
+    assert rates == [0.5, 0.5 / 1.25, 0.5 / 1.5]  # what Keras 2 calls decay
+
+    newer = optimizer(learning_rate=0.5, jit_compile=True, is_legacy_optimizer=False, use_ema=False, weight_decay=None)
+    assert load_model(rewritten(path, newer, "training_config")).optimizer.learning_rate == 0.5
+
+
+def test_an_optimizer_as_a_wrapped_object_a_name_or_missing(path):
+    def as_object(value):
+        value["optimizer"] = {"module": "keras.optimizers", **value.pop("optimizer_config"), "registered_name": "Adam"}
+
+    def as_name(value):
+        value["optimizer"] = "adagrad"
+
+    def missing(value):
+        del value["optimizer"]
+
+    for change, cls in ((as_object, optimizers.Adam), (as_name, optimizers.Adagrad), (missing, optimizers.RMSprop)):
+        model = load_model(rewritten(path, lambda value: section(loss="mse")(value), "training_config"))
+        with h5py.File(path, "r+") as root:
+            root.pop("minicnn_optimizer", None)
+        model = load_model(rewritten(path, change, "training_config"))
+        assert type(model.optimizer) is cls
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (section(loss="focal"), "loss: unknown name 'focal'"),
+        (section(loss=["mse", "mse"]), "for several outputs"),
+        (section(loss={"class_name": "MeanSquaredError", "config": {"strange": 1}}), "strange=1 is not supported"),
+        (section(metrics=["auc"]), "unknown name 'auc'"),
+        (section(metrics=named("f", "f")), "unknown name 'f'"),
+        (section(metrics=[7]), "metric 7 is not understood"),
+        (section(metrics=[["accuracy"], ["accuracy"]]), "is not understood"),
+        (section(loss_weights=[0.5]), "loss_weights=.* is not supported"),
+        (section(optimizer_config={"class_name": "Nadam", "config": {}}), "unknown name 'Nadam'"),
+        (section(optimizer_config={"class_name": "Adam", "config": [1]}), "configuration is damaged"),
+        (optimizer(learning_rate=0.1, use_ema=True), "use_ema=True is not supported"),
+        (optimizer(learning_rate={"class_name": "Cyclic", "config": {}}), "unknown name 'Cyclic'"),
+        (optimizer(learning_rate="fast"), "learning_rate must be"),
+    ],
+)
+def test_a_compile_section_that_is_not_understood_leaves_the_model_uncompiled(path, model, change, message):
+    with pytest.warns(MinicnnWarning, match=f"{message}.*loaded uncompiled") as warned:
+        loaded = load_model(rewritten(path, change, "training_config"))
+    assert not loaded.compiled
+    assert same_weights(loaded, model)
+    assert warned[0].filename == __file__
+
+
+def test_a_damaged_training_section_leaves_the_model_uncompiled(path, model):
+    with h5py.File(path, "r+") as root:
+        root.attrs["training_config"] = b"{"
+    with pytest.warns(MinicnnWarning, match="training_config: is not valid JSON"):
+        loaded = load_model(path)
+    assert not loaded.compiled
+    assert same_weights(loaded, model)
+    assert not load_model(path, compile=False).compiled
+
+
+def test_kernels_of_theano_are_turned(tmp_path):
+    model = Sequential([Input((6, 6, 2)), Conv2D(3, (3, 2)), BatchNormalization(), Flatten(), Dense(2)])
+    model.save(tmp_path / "model.h5")
+    with h5py.File(tmp_path / "model.h5", "r+") as root:
+        root["model_weights"].attrs["backend"] = "theano"
+    loaded = load_model(tmp_path / "model.h5")
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0][::-1, ::-1])
+    for ours, theirs in zip(loaded.get_weights()[1:], model.get_weights()[1:], strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -1,0 +1,117 @@
+"""A file appears whole or not at all, and whatever stands in the way is said in one line."""
+
+import errno
+import os
+import stat
+
+import pytest
+
+from minicnn import load_model
+from minicnn.errors import ConfigError, FileFormatError
+from tests.saving.models import same_weights, small
+
+
+def test_a_file_is_replaced(tmp_path):
+    path = tmp_path / "model.h5"
+    path.write_bytes(b"old")
+    model = small()
+    model.save(path)
+    assert same_weights(load_model(path), model)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.h5"]
+
+
+@pytest.mark.parametrize("step", ["open", "fsync", "chmod", "replace"])
+def test_a_failure_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch, step):
+    path = tmp_path / "model.h5"
+    path.write_bytes(b"old")
+
+    def fails(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, step, fails)
+        for save in (small().save, small().save_weights):
+            with pytest.raises(FileFormatError, match=r"model.h5: cannot be written: No space left on device"):
+                save(path)
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.h5"]
+
+
+def test_an_interruption_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):
+    path = tmp_path / "model.h5"
+    path.write_bytes(b"old")
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        small().save(path)
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("model.h5", b"old")]
+
+
+def test_what_cannot_be_written_to(tmp_path):
+    model = small()
+    with pytest.raises(FileFormatError, match=r"the folder .*nowhere does not exist; make it first"):
+        model.save(tmp_path / "nowhere" / "model.h5")
+    (tmp_path / "folder.h5").mkdir()
+    with pytest.raises(FileFormatError, match="is a folder and cannot be written"):
+        model.save(tmp_path / "folder.h5")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileFormatError, match="does not exist"):
+        model.save(tmp_path / "file" / "model.h5")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(FileFormatError, match="cannot be written: Permission denied"):
+            small().save(tmp_path / "model.h5")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model", "model.txt", "model.h5.bak"])
+def test_other_endings(tmp_path, name):
+    for save in (small().save, small().save_weights):
+        with pytest.raises(ConfigError, match=r"must end in \.h5 or \.hdf5"):
+            save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_both_endings_and_text_paths(tmp_path):
+    for name in ("a.h5", "b.hdf5", "c.H5"):
+        small().save(str(tmp_path / name))
+        load_model(str(tmp_path / name))
+
+
+def test_the_ending_of_another_layout_is_not_used_for_this_one(tmp_path):
+    with pytest.raises(ConfigError, match=r"ends in \.weights\.h5, .* name it 'w_weights\.h5'"):
+        small().save_weights(tmp_path / "w.weights.h5")
+
+
+def test_overwrite(tmp_path):
+    path = tmp_path / "model.h5"
+    small().save(path, overwrite=False)
+    before = path.read_bytes()
+    for save in (small(seed=5).save, small(seed=5).save_weights):
+        with pytest.raises(ConfigError, match=r"exists and overwrite=False"):
+            save(path, overwrite=False)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions and links of POSIX")
+def test_permissions_and_links_stay(tmp_path):
+    path, link = tmp_path / "model.h5", tmp_path / "latest.h5"
+    small().save(path)
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+    path.chmod(0o640)
+    link.symlink_to(path.name)
+    model = small(seed=5)
+    model.save(link)
+    assert link.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert same_weights(load_model(path), model)

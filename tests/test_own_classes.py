@@ -1,0 +1,137 @@
+"""The caller's own losses, activations, metrics and layers in a real fit, each against what exists already."""
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn import Input, Sequential, optimizers
+from minicnn.activations import Activation
+from minicnn.errors import ConfigError
+from minicnn.layers import Conv2D, Dense, Flatten, Layer
+from minicnn.losses import Loss
+from minicnn.metrics import Metric
+from tests.small_models import CLASSES, COUNT, QUIET, SAMPLE, X, Y, assert_near_weights, new_model
+
+
+class OwnSquaredError(Loss):
+    def value(self, y_true, y_pred):
+        return np.mean((y_pred - y_true) ** 2, axis=-1)
+
+    def gradient(self, y_true, y_pred):
+        return 2 * (y_pred - y_true) / y_pred.shape[-1]
+
+
+@pytest.mark.parametrize("loss", [OwnSquaredError, OwnSquaredError()], ids=["class", "object"])
+def test_own_loss(loss):
+    own, built_in = new_model(loss=loss), new_model(loss="mse")
+    weights = np.linspace(0, 2, COUNT)
+    first = own.fit(X, Y, sample_weight=weights, validation_split=0.25, epochs=2, **QUIET)
+    second = built_in.fit(X, Y, sample_weight=weights, validation_split=0.25, epochs=2, **QUIET)
+    for key, values in second.history.items():
+        np.testing.assert_allclose(first.history[key], values, rtol=1e-6)
+    assert_near_weights(own, built_in)
+
+
+class OwnRelu(Activation):
+    def value(self, x):
+        return np.maximum(x, 0)
+
+    def gradient(self, dy, x, y):
+        return dy * (x > 0)
+
+
+def test_own_activation():
+    def train(activation):
+        model = Sequential(
+            [Input(SAMPLE), Conv2D(4, 3, activation=activation), Flatten(), Dense(CLASSES, activation="softmax")],
+            seed=0,
+        )
+        model.compile("adam", "categorical_crossentropy")
+        model.fit(X, Y, epochs=2, **QUIET)
+        return model
+
+    assert_near_weights(train(OwnRelu()), train("relu"))
+
+
+class Largest(Metric):
+    def __init__(self, name="largest"):
+        super().__init__(name)
+        self.reset_state()
+
+    def reset_state(self):
+        self.largest = float("-inf")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.largest = max(self.largest, float(y_pred.max()))
+
+    def result(self):
+        return self.largest
+
+
+def test_own_metric_is_reset_every_epoch():
+    model = Sequential([Input((2,)), Dense(1, use_bias=False)], seed=0)
+    model.compile(optimizers.SGD(0.0), "mse", metrics=[Largest()])
+    model.set_weights([np.array([[1.0], [0.0]])])
+    x = np.array([[1.0, 0], [5.0, 0], [2.0, 0]])
+    history = model.fit(x, np.zeros(3), batch_size=1, epochs=2, validation_data=(x[:1], np.zeros(1)), verbose=0).history
+    assert history["largest"] == [5.0, 5.0]
+    assert history["val_largest"] == [1.0, 1.0]
+    assert model.evaluate(x[2:], np.zeros(1), verbose=0, return_dict=True)["largest"] == 2.0
+
+
+def test_own_metric_function():
+    def mean_output(y_true, y_pred):
+        return y_pred.mean(axis=-1)
+
+    model = new_model(metrics=[mean_output])
+    assert model.evaluate(X, Y, verbose=0, return_dict=True)["mean_output"] == pytest.approx(1 / CLASSES, rel=1e-6)
+
+
+class Scale(Layer):
+    """y = scale·x with one trained number; the gradient is written into grads."""
+
+    def build(self, input_shape, dtype, rng):
+        self.add_param("scale", (1,), minicnn.initializers.get("ones"), dtype, rng)
+
+    def forward(self, x, run):
+        return x * self.params["scale"], x
+
+    def backward(self, dy, saved, run, need_dx=True):
+        self.grads["scale"][...] = np.sum(dy * saved)
+        return dy * self.params["scale"] if need_dx else None
+
+
+class RebindingScale(Scale):
+    """The same, with a new array put into grads, as a newcomer would write it."""
+
+    def backward(self, dy, saved, run, need_dx=True):
+        self.grads["scale"] = np.sum(dy * saved, keepdims=True).reshape(1)
+        return dy * self.params["scale"] if need_dx else None
+
+
+@pytest.mark.parametrize("layer", [Scale, RebindingScale])
+@pytest.mark.parametrize("kernels", ["numpy", "numba"])
+def test_own_layer_is_trained(layer, kernels):
+    """A scale of x alone, labels 3x: gradient descent on mean (s·x − 3x)², by hand."""
+    model = Sequential([Input((1,)), layer(name="scale")], kernels=kernels)
+    model.compile(optimizers.SGD(0.25), "mse")
+    x = np.array([[1.0], [-1.0]])
+    losses = [model.train_on_batch(x, 3 * x) for _ in range(3)]
+    assert losses == [4.0, 1.0, 0.25]  # the error halves with each step: s = 1, 2, 2.5, 2.75
+    np.testing.assert_array_equal(model.get_weights()[0], [2.75])
+    assert model.count_params() == 1
+
+
+def test_own_layer_among_others():
+    model = Sequential([Input(SAMPLE), Conv2D(4, 3), Scale(), Flatten(), Dense(CLASSES, activation="softmax")], seed=0)
+    model.compile("adam", "categorical_crossentropy")
+    history = model.fit(X, Y, epochs=20, **QUIET).history["loss"]
+    assert history[-1] < 0.7 * history[0]
+    assert model.layers[1].params["scale"] != 1
+
+
+def test_plain_functions_for_losses_and_activations_are_refused_with_the_way_out():
+    with pytest.raises(ConfigError, match="subclass minicnn's Loss"):
+        new_model(loss=lambda y_true, y_pred: 0)
+    with pytest.raises(ConfigError, match="subclass minicnn's Activation"):
+        Dense(3, activation=np.tanh)

@@ -1,0 +1,243 @@
+"""What fit, evaluate and predict take as data: arrays of any kind, lists, generators and iterables of batches."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from minicnn import Input, Sequential
+from minicnn.callbacks import LambdaCallback
+from minicnn.errors import DataError
+from minicnn.layers import Dense, Layer
+from tests.small_models import CLASSES, COUNT, NUMBERS, QUIET, X, Y, assert_same_weights, linear_model, new_model
+
+# -- kinds of data
+
+
+@pytest.mark.parametrize("kernels", ["numpy", "numba"])
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda x: x.astype(np.uint8),
+        lambda x: x.astype(np.int64),
+        lambda x: x.astype(np.int8),
+        lambda x: x.astype(np.float16),
+        lambda x: x.astype(np.float64),
+        lambda x: x.astype(">f4"),
+        lambda x: x.tolist(),
+        lambda x: list(x),
+        lambda x: np.asfortranarray(x),
+        lambda x: np.repeat(x, 2, axis=0)[::2],
+        lambda x: np.concatenate([x, x], axis=-1)[..., :2],
+        lambda x: x[::-1][::-1],
+        lambda x: _read_only(x),
+    ],
+    ids=[
+        "uint8",
+        "int64",
+        "int8",
+        "float16",
+        "float64",
+        "big endian",
+        "nested lists",
+        "list of arrays",
+        "fortran",
+        "strided",
+        "sliced",
+        "reversed",
+        "read-only",
+    ],
+)
+def test_inputs_of_any_kind_train_alike(convert, kernels):
+    """The same small integers in every form: the same bits of weights and predictions."""
+    x = np.random.default_rng(1).integers(0, 16, X.shape).astype(np.float32)
+    reference, model = new_model(kernels=kernels), new_model(kernels=kernels)
+    reference.fit(x, Y, **QUIET)
+    given = convert(x)
+    model.fit(given, Y, **QUIET)
+    assert_same_weights(model, reference)
+    np.testing.assert_array_equal(model.predict(given, verbose=0), reference.predict(x, verbose=0))
+    np.testing.assert_array_equal(model(given), reference(x))
+    assert model.evaluate(given, Y, verbose=0) == reference.evaluate(x, Y, verbose=0)
+    np.testing.assert_array_equal(np.asarray(given, np.float32), x)
+
+
+def _read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def test_booleans_are_numbers():
+    assert new_model().fit(X > 0, Y, **QUIET).history["loss"][0] > 0
+
+
+@pytest.mark.parametrize(
+    "convert", [np.array, list, lambda n: n[:, None], lambda n: n.astype(np.float32), lambda n: n.astype(np.uint8)]
+)
+def test_class_numbers_of_any_kind(convert):
+    reference, model = (new_model(loss="sparse_categorical_crossentropy") for _ in range(2))
+    reference.fit(X, NUMBERS, **QUIET)
+    model.fit(X, convert(NUMBERS), **QUIET)
+    assert_same_weights(model, reference)
+
+
+def test_one_hot_and_class_numbers_train_alike():
+    one, other = new_model(), new_model(loss="sparse_categorical_crossentropy")
+    first, second = one.fit(X, Y, **QUIET), other.fit(X, NUMBERS, **QUIET)
+    assert first.history == second.history
+    assert_same_weights(one, other)
+
+
+def test_data_are_not_changed():
+    x, y, w = X.copy(), Y.copy(), np.linspace(0, 1, COUNT)
+    model = new_model()
+    model.fit(x, y, sample_weight=w, validation_split=0.25, shuffle=True, **QUIET)
+    model.evaluate(x, y, sample_weight=w, verbose=0)
+    model.predict(x, verbose=0)
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, Y)
+    np.testing.assert_array_equal(w, np.linspace(0, 1, COUNT))
+
+
+def test_labels_of_one_output_in_either_shape():
+    for y in (np.zeros(4), np.zeros((4, 1))):
+        assert linear_model().fit(np.ones((4, 2)), y, verbose=0).history["loss"][0] > 0
+
+
+# -- batches, generators, iterables
+
+
+def batches(x=X, y=Y, size=8):
+    return [(x[k : k + size], y[k : k + size]) for k in range(0, len(x), size)]
+
+
+class Batches:
+    """Keras's Sequence: batches by number."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return batches()[index]
+
+
+class Iterable:
+    def __iter__(self):
+        return iter(batches())
+
+
+def endless():
+    while True:
+        yield from batches()
+
+
+@pytest.mark.parametrize(
+    ("source", "steps"),
+    [(lambda: batches(), None), (Batches, None), (Iterable, None), (Iterable, 3), (endless, 3)],
+    ids=["list", "sequence", "iterable", "iterable with steps", "generator"],
+)
+def test_iterables_of_batches_train_as_arrays_do(source, steps):
+    reference, model = new_model(), new_model()
+    expected = reference.fit(X, Y, epochs=2, shuffle=False, **QUIET)
+    history = model.fit(source(), steps_per_epoch=steps, epochs=2, verbose=0)
+    assert history.history == expected.history
+    assert_same_weights(model, reference)
+    assert model.evaluate(source(), steps=steps, verbose=0) == reference.evaluate(X, Y, batch_size=8, verbose=0)
+
+
+def test_a_generator_goes_on_over_epochs_and_ends_training_where_it_ends():
+    seen = []
+    model = new_model()
+    history = model.fit(
+        iter(batches()),
+        steps_per_epoch=2,
+        epochs=5,
+        verbose=0,
+        callbacks=[LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))],
+    )
+    assert seen == [0, 1, 0]
+    assert history.epoch == [0, 1]
+
+
+def test_batches_with_weights_and_validation_by_an_iterable():
+    w = np.linspace(0, 2, COUNT)
+    weighted = [(x, y, w[8 * k : 8 * k + 8]) for k, (x, y) in enumerate(batches())]
+    reference, model = new_model(), new_model()
+    expected = reference.fit(X, Y, sample_weight=w, validation_data=(X, Y, w), shuffle=False, **QUIET)
+    history = model.fit(weighted, validation_data=weighted, verbose=0)
+    assert history.history == expected.history
+
+
+def test_predict_on_batches():
+    model = new_model()
+    want = model.predict(X, batch_size=8, verbose=0)
+    np.testing.assert_array_equal(model.predict([(x,) for x, _ in batches()], verbose=0), want)
+    np.testing.assert_array_equal(model.predict(((x,) for x, _ in endless()), steps=3, verbose=0), want)
+    np.testing.assert_array_equal(model.predict(X, batch_size=8, steps=2, verbose=0), want[:16])
+    np.testing.assert_array_equal(model.predict(X, batch_size=1000, verbose=0).argmax(1), want.argmax(1))
+    np.testing.assert_allclose(model.predict_on_batch(X), want, rtol=0, atol=1e-6)
+
+
+def test_predict_on_nothing():
+    assert new_model().predict(X[:0], verbose=0).shape == (0, CLASSES)
+    assert new_model().predict_on_batch(X[:0]).shape == (0, CLASSES)
+
+
+def test_what_batches_hold():
+    """shuffle=False: in order. True: every sample once, another order every epoch. "batch": only within batches."""
+    x = np.arange(10, dtype=np.float32)[:, None] * [1, 1]
+
+    def order(shuffle, epochs=1, seed=0):
+        seen = []
+
+        class Spy(Layer):
+            def forward(self, x, run):
+                if run.training:
+                    seen.append(x[:, 0].astype(int).tolist())
+                return x, None
+
+            def backward(self, dy, saved, run, need_dx=True):
+                return dy
+
+        model = Sequential([Input((2,)), Spy(), Dense(1)], seed=seed)
+        model.compile("sgd", "mse")
+        model.fit(x, x[:, :1], batch_size=4, epochs=epochs, shuffle=shuffle, verbose=0)
+        return seen
+
+    assert order(False) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    shuffled = order(True, epochs=2)
+    assert [len(batch) for batch in shuffled] == [4, 4, 2, 4, 4, 2]
+    first, second = (list(itertools.chain(*epoch)) for epoch in (shuffled[:3], shuffled[3:]))
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+    assert first != list(range(10))
+    assert order(True, epochs=2) == shuffled
+    assert order(True, seed=1) != shuffled[:3]
+    within = order("batch", epochs=2)
+    assert [sorted(batch) for batch in within] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]] * 2
+    assert within != [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]] * 2
+
+
+@pytest.mark.parametrize(("count", "split", "trained"), [(10, 0.25, 7), (10, 0.33, 6), (10, 0.3, 7), (7, 0.5, 3)])
+def test_validation_split_holds_out_the_last_samples(count, split, trained):
+    x = np.arange(count, dtype=np.float32)[:, None] * [1, 0]
+    model = linear_model()
+    model.set_weights([np.array([[1.0], [0.0]]), np.zeros(1)])
+    history = model.fit(x, np.zeros(count), validation_split=split, verbose=0).history
+    assert history["loss"] == [pytest.approx(np.mean(np.arange(trained) ** 2.0), rel=1e-6)]
+    assert history["val_loss"] == [pytest.approx(np.mean(np.arange(trained, count) ** 2.0), rel=1e-6)]
+
+
+def test_validation_data_go_before_validation_split():
+    model = linear_model()
+    model.set_weights([np.array([[1.0], [0.0]]), np.zeros(1)])
+    x = np.ones((4, 2))
+    history = model.fit(x, np.zeros(4), validation_split=0.5, validation_data=(3 * x, np.zeros(4)), verbose=0).history
+    assert history == {"loss": [1.0], "val_loss": [9.0]}
+
+
+def test_a_generator_that_has_ended_is_an_error():
+    ended = iter([])
+    with pytest.raises(DataError, match="gave no batches"):
+        new_model().fit(ended, verbose=0)
