@@ -86,18 +86,22 @@ def measure(engine: str, folder: Path, epochs: int) -> dict[str, float]:
     weights = [data[f"w{k}"] for k in range(10)]
     started = time.perf_counter()
     model = (minicnn_model if engine == "minicnn" else keras_model)(weights)
-    np.save(folder / f"{engine}.npy", model.predict(x[:PREDICT_BATCH], batch_size=PREDICT_BATCH, verbose=0))
+    if epochs == 0:  # the comparison before any timing
+        np.save(folder / f"{engine}.npy", model.predict(x[:PREDICT_BATCH], batch_size=PREDICT_BATCH, verbose=0))
+        return {}
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(x[:BATCH], y[:BATCH], batch_size=BATCH, verbose=0)
     first = time.perf_counter() - started
     steps = -(-len(x) // BATCH)
     train = [seconds(lambda: model.fit(x, y, batch_size=BATCH, epochs=1, verbose=0)) for _ in range(epochs)]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    model.predict(x[:PREDICT_BATCH], batch_size=PREDICT_BATCH, verbose=0)
     predict = [seconds(lambda: model.predict(x, batch_size=PREDICT_BATCH, verbose=0)) for _ in range(epochs)]
     return {
         "train_ms_per_step": statistics.median(train) / steps * 1e3,
         "predict_us_per_image": statistics.median(predict) / len(x) * 1e6,
         "first_step_s": first,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mb": peak,
     }
 
 
@@ -165,14 +169,15 @@ def main() -> None:
         folder = Path(name)
         weights = applications.lenet5(seed=0).get_weights()
         np.savez(folder / "data.npz", x=x, y=y, **{f"w{k}": w for k, w in enumerate(weights)})
+        for engine in ENGINES:
+            worker(engine, folder, epochs=0)
+        difference = float(np.abs(np.load(folder / "minicnn.npy") - np.load(folder / "keras.npy")).max())
+        if not difference < 1e-5:
+            sys.exit(f"the engines disagree: predictions differ by {difference:.1e}")
+        print(f"predictions agree: largest difference {difference:.1e}")
         rounds: list[dict[str, dict[str, float]]] = []
         for number in range(args.rounds):
             rounds.append({engine: worker(engine, folder, args.epochs) for engine in ENGINES})
-            if number == 0:
-                difference = float(np.abs(np.load(folder / "minicnn.npy") - np.load(folder / "keras.npy")).max())
-                if not difference < 1e-5:
-                    sys.exit(f"the engines disagree: predictions differ by {difference:.1e}")
-                print(f"predictions agree: largest difference {difference:.1e}")
             print(f"round {number + 1}/{args.rounds}: {rounds[-1]}", flush=True)
     described = machine()
     print("\n" + table(rounds) + "\n\n" + ", ".join(f"{k} {v}" for k, v in described.items()))

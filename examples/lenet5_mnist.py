@@ -15,16 +15,31 @@ from minicnn import applications, datasets, load_model, plotting
 from minicnn.errors import DatasetError
 from minicnn.optimizers import Adam
 
+
+def whole_number(least):
+    """The type of an option that takes integers from `least` on."""
+
+    def number(text):
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be an integer of at least {least}, got {text!r}")
+        return int(text)
+
+    return number
+
+
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--data", default="mnist", choices=["mnist", "fashion_mnist", "digits"])
-parser.add_argument("--epochs", type=int, default=12)
-parser.add_argument("--batch-size", type=int, default=128)
-parser.add_argument(
-    "--kernels", default="numba", choices=["numba", "numpy"], help="numpy is slower and easy to step through"
-)
-parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same network, bit for bit")
-parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the model and the figures")
+option = parser.add_argument
+option("--data", default="mnist", choices=["mnist", "fashion_mnist", "digits"], help="images to learn (%(default)s)")
+option("--epochs", type=whole_number(1), default=12, help="passes through the training images (%(default)s)")
+option("--batch-size", type=whole_number(1), default=128, help="images in one training step (%(default)s)")
+option("--kernels", default="numba", choices=["numba", "numpy"], help="numpy: slower, and easy to step through")
+option("--seed", type=whole_number(0), default=0, help="the same seed gives the same network, bit for bit")
+option("--out", type=Path, default=Path("out"), help="folder for the model and the figures (%(default)s)")
 args = parser.parse_args()
+try:
+    args.out.mkdir(parents=True, exist_ok=True)  # now, so that no training is lost where it cannot be made
+except OSError as error:
+    parser.error(f"argument --out: cannot make the folder {args.out}: {error.strerror}")
 
 # 1. The data: images of 28x28 pixels, 0 to 255, and the class of each.
 try:
@@ -51,7 +66,6 @@ accuracy = np.mean(probabilities.argmax(axis=1) == y_test)
 print(f"Test accuracy: {accuracy:.2%}")
 
 # 5. Save it, and see that the file holds the same network.
-args.out.mkdir(parents=True, exist_ok=True)
 model.save(args.out / "LeNet-5.h5")
 reloaded = load_model(args.out / "LeNet-5.h5")
 same = np.array_equal(reloaded.predict(x_test, batch_size=256, verbose=0), probabilities)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.arguments import finite_number
+from minicnn.arguments import finite_number, refuse, refuse_unknown
 from minicnn.kernels import NUMPY, KernelSet
 from minicnn.kernels.activation import SELU_ALPHA, SELU_SCALE
 from minicnn.lookup import resolve, table_of
@@ -34,11 +34,15 @@ class Activation:
 
     def value(self, x: Array) -> Array:
         """y = f(x), entry by entry or along the last axis; same shape and dtype as x."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__}: minicnn has no automatic differentiation: write value(x) and gradient(dy, x, y)."
+        )
 
     def gradient(self, dy: Array, x: Array, y: Array) -> Array:
         """dL/dx, where y = value(x) and dy = dL/dy."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__}: minicnn has no automatic differentiation: write gradient(dy, x, y)."
+        )
 
     def forward(self, x: Array, kernels: KernelSet) -> Array:
         """value, computed by this set of kernels; the built-in activations have one in each."""
@@ -48,8 +52,9 @@ class Activation:
         """gradient, computed by this set of kernels."""
         return np.asarray(self.gradient(dy, x, y), x.dtype)
 
-    def __call__(self, x: Any) -> Array:
+    def __call__(self, x: Any, **unknown: Any) -> Array:
         """The activation of an array, as Keras's functions are called: relu(x)."""
+        refuse_unknown(unknown, self.name)
         x = np.asarray(x)
         return self.value(x if x.dtype in (np.float32, np.float64) else x.astype(np.float32))
 
@@ -120,6 +125,14 @@ class Relu(_Elementwise):
 
     kernel = "relu"
 
+    def __call__(
+        self, x: Any, negative_slope: float = 0.0, max_value: None = None, threshold: float = 0.0, **unknown: Any
+    ) -> Array:
+        refuse(self.name, negative_slope=(negative_slope, 0.0))  # layers.ReLU has all three
+        refuse(self.name, max_value=(max_value, None))
+        refuse(self.name, threshold=(threshold, 0.0))
+        return super().__call__(x, **unknown)
+
 
 class LeakyRelu(_Elementwise):
     """f(x) = x for x > 0, negative_slope·x otherwise."""
@@ -128,6 +141,10 @@ class LeakyRelu(_Elementwise):
 
     def __init__(self, negative_slope: float = 0.2) -> None:
         self.negative_slope = finite_number(negative_slope, "negative_slope", "leaky_relu")
+
+    def __call__(self, x: Any, negative_slope: float | None = None, **unknown: Any) -> Array:
+        other = self if negative_slope is None else LeakyRelu(negative_slope)
+        return super(LeakyRelu, other).__call__(x, **unknown)
 
     def numbers(self) -> tuple[float, ...]:
         return (self.negative_slope,)
@@ -143,6 +160,10 @@ class Elu(_Elementwise):
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = finite_number(alpha, "alpha", "elu")
+
+    def __call__(self, x: Any, alpha: float | None = None, **unknown: Any) -> Array:
+        other = self if alpha is None else Elu(alpha)
+        return super(Elu, other).__call__(x, **unknown)
 
     def numbers(self) -> tuple[float, ...]:
         return (self.alpha,)
@@ -179,6 +200,10 @@ class Gelu(_Elementwise):
 
     kernel = "gelu"
 
+    def __call__(self, x: Any, approximate: bool = False, **unknown: Any) -> Array:
+        refuse(self.name, approximate=(approximate, False))
+        return super().__call__(x, **unknown)
+
 
 class Silu(_Elementwise):
     """f(x) = x·sigmoid(x)."""
@@ -207,6 +232,10 @@ class Softplus(_Elementwise):
 class Softmax(Activation):
     """f(x)_k = e^x_k / Σ over j of e^x_j, along the last axis."""
 
+    def __call__(self, x: Any, axis: int = -1, **unknown: Any) -> Array:
+        refuse(self.name, axis=(axis, -1))
+        return super().__call__(x, **unknown)
+
     def value(self, x: Array) -> Array:
         return self.forward(x, NUMPY)
 
@@ -230,11 +259,14 @@ gelu, silu, swish, sigmoid, tanh = Gelu(), Silu(), Silu(), Sigmoid(), Tanh()
 softplus, softmax = Softplus(), Softmax()
 
 
-def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Activation:
-    """The activation for a name, a class, an instance or a config; None is linear. Raises ConfigError otherwise."""
+def get(identifier: Any, custom_objects: Mapping[str, type] | None = None, owner: str = "") -> Activation:
+    """The activation for a name, a class, an instance or a config; None is linear. Raises ConfigError otherwise.
+
+    custom_objects: the caller's own classes by name. owner: messages begin with it: "Dense 'dense': activation".
+    """
     if identifier is None:
         return linear
-    return resolve("activation", Activation, ACTIVATIONS, identifier, custom_objects)
+    return resolve("activation", Activation, ACTIVATIONS, identifier, custom_objects, owner)
 
 
 def serialize(activation: Activation) -> Any:

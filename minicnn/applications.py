@@ -153,8 +153,7 @@ def lenet5_cifar10(**kwargs: Any) -> Sequential:
 
 
 def alexnet_cifar10(**kwargs: Any) -> Sequential:
-    """Exercise 7.3: AlexNet for CIFAR-10, with 11x11 kernels first, batch normalization, l2 and dropout. 21,627,658
-    parameters."""
+    """Exercise 7.3: AlexNet for CIFAR-10, 11x11 kernels first, with BN, l2 and dropout. 21,627,658 parameters."""
     return Sequential(
         [
             Input(shape=CIFAR10_SHAPE),

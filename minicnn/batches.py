@@ -1,5 +1,4 @@
-"""Where training, evaluation and prediction get their batches from: arrays in a shuffled order, or the caller's
-iterable."""
+"""Where batches come from: arrays in a shuffled order, or the caller's iterable."""
 
 from __future__ import annotations
 
@@ -23,22 +22,34 @@ class Batch(NamedTuple):
 
 def as_numeric(data: Any, name: str) -> Array:
     """data as an array of a real number type, not copied where it is one. Raises DataError otherwise."""
+    if data is None:
+        raise DataError(f"{name}: is missing, got None; give an array of numbers.")
+    if isinstance(data, Iterator):
+        raise DataError(
+            f"{name}: is a {type(data).__name__}; give an array, or batches of (x, y) without y beside them."
+        )
     try:
         array = np.asarray(data)
     except ValueError as error:
         raise DataError(f"{name}: cannot be made one array ({error}); give samples of one shape.") from None
     if array.dtype.kind not in "biuf":
-        raise DataError(f"{name}: holds {array.dtype} values; give numbers, for example with {name}.astype('float32').")
+        raise DataError(
+            f"{name}: holds {array.dtype} values, got {type(data).__name__}; give an array of real numbers."
+        )
     return array
 
 
-def check_finite(array: Array, name: str) -> None:
-    """Raise DataError if a floating-point array holds NaN or infinity; a few megabytes at a time."""
+def check_finite(array: Array, name: str, dtype: Any = None) -> None:
+    """Raise DataError if a floating-point array holds NaN, infinity, or more than dtype can hold.
+
+    Looks at a few megabytes at a time.
+    """
     if array.dtype.kind != "f" or array.ndim == 0:
         return
+    most = np.finfo(array.dtype if dtype is None else dtype).max
     rows = max(1, (1 << 22) // max(1, array[:1].nbytes))
     for start in range(0, len(array), rows):
-        finite = np.isfinite(array[start : start + rows])
+        finite = np.abs(array[start : start + rows]) <= most  # false for NaN as well
         if not finite.all():
             index = np.argwhere(~finite)[0]
             place = (int(index[0]) + start, *map(int, index[1:]))
@@ -104,8 +115,10 @@ class ArrayBatches:
 
 
 def gather(x: Array, rows: Array, dtype: np.dtype[Any], kernels: KernelSet) -> Array:
-    """x[rows] in dtype. An x that a kernel cannot read in place (strided, read-only, float16) goes by NumPy's
-    indexing."""
+    """x[rows] in dtype.
+
+    An x that a kernel cannot read in place (strided, read-only, float16) goes by NumPy's indexing.
+    """
     shape = (len(rows), *x.shape[1:])
     readable = x.flags.c_contiguous and x.flags.writeable and x.dtype in (np.uint8, np.float32, np.float64)
     if not readable or x.ndim < 2:
@@ -142,17 +155,18 @@ class IterableBatches:
             try:
                 item = next(iterator)
             except StopIteration:
-                self.exhausted = self.steps is not None or self._one_shot
+                self.exhausted = self.steps is not None or self.one_shot
                 return
             yield self._batch(item)
             done += 1
 
     @property
-    def _one_shot(self) -> bool:
+    def one_shot(self) -> bool:
+        """Whether the source can be gone through only once."""
         return isinstance(self.source, Iterator)
 
     def _start(self) -> Iterator[Any]:
-        if self._one_shot:
+        if self.one_shot:
             return iter(self.source)
         if hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__"):
             return (self.source[k] for k in range(len(self.source)))  # Keras's Sequence
@@ -186,8 +200,10 @@ Batches = ArrayBatches | IterableBatches
 
 
 def is_batch_source(x: Any, y: Any) -> bool:
-    """Whether x stands for batches rather than for an array of samples: no labels beside it, and iterable or, as
-    Keras's Sequence, with a length and batches by number."""
+    """Whether x stands for batches rather than for an array of samples.
+
+    It does with no labels beside it, if it is iterable or, as Keras's Sequence, has a length and batches by number.
+    """
     if y is not None or isinstance(x, (str, bytes, Mapping)) or _is_numbers(x):
         return False
     return isinstance(x, Iterable) or (hasattr(x, "__len__") and hasattr(x, "__getitem__"))
@@ -206,8 +222,7 @@ def _holds_arrays(item: Any) -> bool:
 
 
 def split_validation(x: Array, y: Array, w: Array | None, split: float) -> tuple[Any, Any]:
-    """The first (1 − split) of the samples for training and the rest for validation, before any shuffling, as Keras
-    does."""
+    """The first (1 − split) of the samples for training, the rest for validation, before any shuffling, as in Keras."""
     if isinstance(split, bool) or not isinstance(split, (int, float)) or not 0 < split < 1:
         raise ConfigError(f"fit: validation_split must lie between 0 and 1, got {split!r}.")
     count = int(np.floor(len(x) * (1 - split)))

@@ -12,15 +12,16 @@ from minicnn.callbacks import CallbackList, History
 from minicnn.checks import check_batch_size, check_optional_steps
 from minicnn.errors import DataError, NotBuiltError, NotCompiledError
 from minicnn.feeding import Feeding
+from minicnn.kernels import NUMBA
 from minicnn.kernels.blas import single_threaded_blas
 from minicnn.layers import Layer, Run
 from minicnn.losses import Loss
-from minicnn.metrics import Metric
+from minicnn.metrics import Metric, metric_for
 from minicnn.optimizers import Optimizer
 from minicnn.parameters import ParameterBuffer, trainable_owners
-from minicnn.progress import Progress, verbosity
+from minicnn.progress import Progress, verbosity, warn
 from minicnn.scores import Logs, Scores, make_scores
-from minicnn.steps.plan import Plan, make_plan
+from minicnn.steps.plan import LAYER_RULES, RULES, Plan, make_plan
 from minicnn.typing import Array, Shape
 
 
@@ -41,6 +42,7 @@ class Evaluator(Feeding):
         self._buffer: ParameterBuffer | None = None
         self._steps_trained = 0  # dropout's masks follow from it
         self._epochs_trained = 0  # the shuffling follows from it
+        self._fuse = True  # whether the plan may take several layers as one step
         self._plans: dict[Any, tuple[list[Layer], Plan]] = {}
 
     @property
@@ -55,7 +57,7 @@ class Evaluator(Feeding):
     def metrics_names(self) -> list[str]:
         """ "loss" and the metrics as they appear in logs."""
         given = self._metrics + self._weighted_metrics
-        return ["loss", *(m if isinstance(m, str) else getattr(m, "name", "metric") for m in given)]
+        return ["loss", *(metric_for(metric, (1, 1), (1, 1)).name for metric in given)]
 
     def _need_compiled(self, method: str) -> tuple[Optimizer, Loss]:
         if self.optimizer is None or self.loss is None:
@@ -100,6 +102,8 @@ class Evaluator(Feeding):
     ) -> Logs:
         scores: Scores | None = None
         wanted = calls.wants("on_test_batch_end")
+        if isinstance(batches, ArrayBatches):  # checked before, but perhaps before the input shape was known
+            self.check_input(batches.x.shape[1:], "fit: validation_data" if prefix else "evaluate")
         calls.on_test_begin()
         if progress is not None:
             progress.start("Evaluate")
@@ -113,8 +117,14 @@ class Evaluator(Feeding):
             calls.on_test_batch_end(number, scores.logs() if wanted else None)
             if progress is not None:
                 progress.advance()
+        if scores is None and prefix:
+            warn(
+                "fit: validation_data gave no batches this time, so there are no val_ values; give an iterable that "
+                "can be started anew."
+            )
+            return {}
         if scores is None:
-            raise DataError("evaluate: x gave no batches.")
+            raise DataError("evaluate: x gave no batches; a generator that ended before cannot be started anew.")
         if progress is not None:
             progress.finish(scores.logs())
         calls.on_test_end(scores.logs())
@@ -189,8 +199,10 @@ class Evaluator(Feeding):
         return self._forward(self._samples(x, "predict_on_batch"), training=False)
 
     def __call__(self, x: Any, training: bool = False) -> Array:
-        """The outputs for one batch; builds the model for its shape if need be. training=True: dropout and batch
-        statistics."""
+        """The outputs for one batch; builds the model for its shape if need be.
+
+        training=True: with dropout and batch statistics.
+        """
         samples = self._samples(x, "call")
         self.build_for(samples.shape[1:])
         return self._forward(samples, training)
@@ -216,7 +228,7 @@ class Evaluator(Feeding):
             or len(layers) != len(self.layers)
             or any(a is not b for a, b in zip(layers, self.layers, strict=True))
         ):
-            plan = make_plan(self.layers, loss)
+            plan = make_plan(self.layers, loss, RULES if self._fuse and self.kernels is NUMBA else LAYER_RULES)
             self._plans[loss] = (list(self.layers), plan)
         return plan
 

@@ -63,7 +63,7 @@ class Feeding:
         if self.loss is None:
             raise NotCompiledError(f"{self}: call compile(optimizer, loss) before {owner}.")
         samples = self._samples(x, owner)
-        check_finite(samples, f"{owner}: x")
+        check_finite(samples, f"{owner}: x", self.dtype)
         output_shape = self.output_shape_for(samples.shape[1:])
         labels = check_labels(y, len(samples), self.loss, output_shape, owner)
         self.check_metrics(labels, output_shape)
@@ -103,6 +103,8 @@ class Feeding:
     def _first_built(self, x: Any, y: Any, sample_weight: Any, owner: str, class_weight: Any) -> Batch:
         """A checked batch of an iterable; the first one tells the input shape."""
         batch = self._checked(x, y, sample_weight, owner, class_weight)
+        if len(batch.x) == 0:
+            raise DataError(f"{owner}: a batch has no samples; leave empty batches out.")
         self.build_for(batch.x.shape[1:])
         return batch
 

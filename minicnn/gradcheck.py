@@ -14,20 +14,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from minicnn import activations, losses
+from minicnn.batches import as_numeric
 from minicnn.checks import check_labels, check_weights
 from minicnn.differences import Entry, GradientError, Report, Variable, compare
 from minicnn.errors import ConfigError, NotCompiledError
 from minicnn.kernels import kernel_set
 from minicnn.layers import Layer, Run
+from minicnn.training import Trainer
 from minicnn.typing import Array
-
-if TYPE_CHECKING:
-    from minicnn.training import Trainer
 
 __all__ = ["Entry", "GradientError", "Report", "check_activation", "check_layer", "check_loss", "check_model"]
 
@@ -46,8 +45,10 @@ def check_layer(
     layer: if unbuilt, it is built here, in float64. x: a batch, or the shape of one with the batch in front, for values
     that are apart from each other and from 0. training, kernels: as in Run; dropout's mask is that of `seed`.
     directions: None checks every entry, a number so many random directions.
-    Parameters, grads and state are as before afterwards. Raises ConfigError for a layer in float32.
+    Parameters, grads and state are as before afterwards. Raises ConfigError for a layer in float32, or for no layer.
     """
+    if not isinstance(layer, Layer):
+        raise ConfigError(f"check_layer: the first argument must be a Layer, got {layer!r}; make one, as Dense(3).")
     rng = np.random.default_rng(seed)
     inputs = _inputs(x, rng)
     _need_float64(layer, layer.dtype)
@@ -140,10 +141,12 @@ def check_model(
     Weights, grads and state are as before afterwards.
     Raises NotCompiledError before compile, and ConfigError for a model in float32.
     """
+    if not isinstance(model, Trainer):
+        raise ConfigError(f"check_model: the first argument must be a model, got {model!r}; make a Sequential.")
     if model.optimizer is None or model.loss is None:
         raise NotCompiledError(f"{model}: call compile(optimizer, loss) before check_model.")
     _need_float64(model, model.dtype)
-    x = np.array(x, np.float64, order="C")
+    x = np.array(as_numeric(x, "check_model: x"), np.float64, order="C")
     model.check_input(x.shape[1:], "check_model")
     model.build_for(x.shape[1:])
     labels = check_labels(y, len(x), model.loss, model.output_shape_for(x.shape[1:]), "check_model")
@@ -201,7 +204,7 @@ def _arrays_of(layers: Iterable[Layer]) -> list[Array]:
 def _inputs(x: Any, rng: np.random.Generator) -> Array:
     """A float64 copy of x. For a shape: numbers from −2 to 2, all apart, and apart from 0 and multiples of 1/4."""
     if not isinstance(x, tuple):
-        return np.array(x, np.float64, order="C")
+        return np.array(as_numeric(x, "gradcheck: x"), np.float64, order="C")
     count = math.prod(x)
     values: Array = (rng.permutation(count) + 0.3) * (4 / max(count, 1)) - 2
     return values.reshape(x)

@@ -8,12 +8,11 @@ backend to backend and are not reproduced.
 
 import math
 from collections.abc import Callable, Mapping
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from minicnn.arguments import finite_number
+from minicnn.arguments import finite_number, refuse, refuse_unknown, seed_or_none
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.lookup import resolve, table_of
 from minicnn.typing import Array, Config, Shape
@@ -24,6 +23,9 @@ _TRUNCATED_STDDEV = 0.87962566103423978  # of a standard normal cut off at −2 
 
 class Initializer:
     """Makes the initial values of a parameter. Subclasses override __call__ and, if they have arguments, get_config."""
+
+    def __init__(self, **unknown: Any) -> None:
+        refuse_unknown(unknown, self)
 
     def __call__(self, shape: Shape, dtype: Any, rng: np.random.Generator) -> Array:
         """A new array of that shape and dtype. rng: the model's generator, for those that draw."""
@@ -56,7 +58,8 @@ class Ones(Initializer):
 class Constant(Initializer):
     """All `value`."""
 
-    def __init__(self, value: float = 0.0) -> None:
+    def __init__(self, value: float = 0.0, **unknown: Any) -> None:
+        super().__init__(**unknown)
         self.value = finite_number(value, "value", type(self).__name__)
 
     def __call__(self, shape: Shape, dtype: Any, rng: np.random.Generator) -> Array:
@@ -69,7 +72,8 @@ class Constant(Initializer):
 class Identity(Initializer):
     """The identity matrix times `gain`; for two-dimensional shapes, square or not. Raises ShapeError for others."""
 
-    def __init__(self, gain: float = 1.0) -> None:
+    def __init__(self, gain: float = 1.0, **unknown: Any) -> None:
+        super().__init__(**unknown)
         self.gain = finite_number(gain, "gain", type(self).__name__)
 
     def __call__(self, shape: Shape, dtype: Any, rng: np.random.Generator) -> Array:
@@ -85,10 +89,9 @@ class Identity(Initializer):
 class RandomInitializer(Initializer):
     """Base of those that draw. seed: None draws from the model's generator; an integer fixes the values."""
 
-    def __init__(self, seed: int | None = None) -> None:
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0):
-            raise ConfigError(f"{type(self).__name__}: seed must be a non-negative integer or None, got {seed!r}.")
-        self.seed = None if seed is None else int(seed)
+    def __init__(self, seed: int | None = None, **unknown: Any) -> None:
+        super().__init__(**unknown)
+        self.seed = seed_or_none(seed, type(self).__name__)
 
     def generator(self, rng: np.random.Generator) -> np.random.Generator:
         """The generator to draw from: the own one, started anew, if there is a seed."""
@@ -101,8 +104,8 @@ class RandomInitializer(Initializer):
 class RandomUniform(RandomInitializer):
     """Uniform between `minval` and `maxval`."""
 
-    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None) -> None:
-        super().__init__(seed)
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None, **unknown: Any) -> None:
+        super().__init__(seed, **unknown)
         self.minval, self.maxval = (
             finite_number(minval, "minval", type(self).__name__),
             finite_number(maxval, "maxval", type(self).__name__),
@@ -120,8 +123,8 @@ class RandomUniform(RandomInitializer):
 class RandomNormal(RandomInitializer):
     """Normal with that mean and standard deviation."""
 
-    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
-        super().__init__(seed)
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None, **unknown: Any) -> None:
+        super().__init__(seed, **unknown)
         self.mean, self.stddev = (
             finite_number(mean, "mean", type(self).__name__),
             finite_number(stddev, "stddev", type(self).__name__, least=0.0),
@@ -169,8 +172,9 @@ class VarianceScaling(RandomInitializer):
         seed: int | None = None,
         input_axes: None = None,
         output_axes: None = None,
+        **unknown: Any,
     ) -> None:
-        super().__init__(seed)
+        super().__init__(seed, **unknown)
         name = type(self).__name__
         self.scale = finite_number(scale, "scale", type(self).__name__)
         if self.scale <= 0:
@@ -181,9 +185,8 @@ class VarianceScaling(RandomInitializer):
         if lower not in ("normal", *_DISTRIBUTIONS):
             known = ", ".join(f'"{d}"' for d in _DISTRIBUTIONS)
             raise ConfigError(f"{name}: distribution must be one of {known}, got {distribution!r}.")
-        for argument, value in (("input_axes", input_axes), ("output_axes", output_axes)):
-            if value is not None:
-                raise ConfigError(f"{name}: {argument}={value!r} is not supported by minicnn; leave it at None.")
+        refuse(type(self).__name__, input_axes=(input_axes, None))
+        refuse(type(self).__name__, output_axes=(output_axes, None))
         self.mode = mode
         self.distribution = "truncated_normal" if lower == "normal" else lower
 
@@ -207,7 +210,10 @@ class _Named(VarianceScaling):
 
     arguments: tuple[float, str, str]
 
-    def __init__(self, seed: int | None = None, input_axes: None = None, output_axes: None = None) -> None:
+    def __init__(
+        self, seed: int | None = None, input_axes: None = None, output_axes: None = None, **unknown: Any
+    ) -> None:
+        refuse_unknown(unknown, self)
         super().__init__(*self.arguments, seed, input_axes, output_axes)
 
     def get_config(self) -> Config:
@@ -257,8 +263,8 @@ class Orthogonal(RandomInitializer):
     Source: Saxe et al. 2014.
     """
 
-    def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
-        super().__init__(seed)
+    def __init__(self, gain: float = 1.0, seed: int | None = None, **unknown: Any) -> None:
+        super().__init__(seed, **unknown)
         self.gain = finite_number(gain, "gain", type(self).__name__)
 
     def __call__(self, shape: Shape, dtype: Any, rng: np.random.Generator) -> Array:
@@ -348,14 +354,17 @@ he_uniform, he_normal = HeUniform, HeNormal
 lecun_uniform, lecun_normal = LecunUniform, LecunNormal
 
 
-def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Initializer:
-    """The initializer that a name, a class, an instance or a config stands for; ConfigError for anything else."""
+def get(identifier: Any, custom_objects: Mapping[str, type] | None = None, owner: str = "") -> Initializer:
+    """The initializer that a name, a class, an instance or a config stands for; ConfigError for anything else.
+
+    custom_objects: the caller's own classes by name. owner: messages begin with it: "Dense 'dense': bias_initializer".
+    """
     if callable(identifier) and not isinstance(identifier, (Initializer, type)):
         raise ConfigError(
-            f"initializer: got the function {identifier!r}; subclass minicnn.initializers.Initializer "
+            f"{owner or 'initializer'}: got the function {identifier!r}; subclass minicnn.initializers.Initializer "
             "with __call__(shape, dtype, rng) instead."
         )
-    return resolve("initializer", Initializer, TABLE, identifier, custom_objects)
+    return resolve("initializer", Initializer, TABLE, identifier, custom_objects, owner)
 
 
 def serialize(initializer: Initializer) -> Config:

@@ -10,8 +10,7 @@ _counts: Counter[str] = Counter()
 
 
 def snake_case(class_name: str) -> str:
-    """The class's name as Keras spells it in layer names: Conv2D to conv2d, MaxPooling2D to max_pooling2d, ReLU to
-    re_lu."""
+    """The class's name as Keras spells it in layer names: conv2d of Conv2D, max_pooling2d, re_lu."""
     words = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", class_name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 

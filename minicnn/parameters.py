@@ -74,8 +74,7 @@ class ParameterBuffer:
         self.parked = [entry for entry in known if (id(entry[0]), entry[1]) not in packed]
 
     def collect_gradients(self) -> None:
-        """Take over gradients that a caller's layer put into `grads` as new arrays instead of writing into its
-        views."""
+        """Take over gradients that a caller's layer put into `grads` as new arrays, not writing into its views."""
         for (layer, name), segment in zip(self.owners, self.segments, strict=True):
             if layer.grads[name].base is not self.gradients:
                 view = self.gradients[segment].reshape(layer.params[name].shape)

@@ -45,7 +45,8 @@ def confusion_matrix(
     """How often each true class (rows) was predicted as each class (columns).
 
     y_true: (N,) or (N, 1) class numbers, or (N, K) one-hot; y_pred: (N,) class numbers or (N, K) probabilities.
-    Raises ShapeError if the lengths differ.
+    class_names: of all classes; None numbers those that occur. Raises ShapeError if the lengths differ, ConfigError for
+    labels that are no class numbers or have no name.
     """
     from sklearn.metrics import confusion_matrix as count
 
@@ -53,9 +54,12 @@ def confusion_matrix(
     if true.shape != predicted.shape:
         counts = f"y_true has {len(true)} labels and y_pred {len(predicted)}"
         raise ShapeError(f"confusion_matrix: {counts}; give one for each sample.")
-    classes = (
-        len(class_names) if class_names is not None else int(max(true.max(initial=0), predicted.max(initial=0))) + 1
-    )
+    largest = int(max(true.max(initial=0), predicted.max(initial=0)))
+    classes = largest + 1 if class_names is None else len(class_names)
+    if largest >= classes:
+        raise ConfigError(
+            f"confusion_matrix: class_names has {classes} names, but the labels go up to {largest}; name every class."
+        )
     matrix = count(true, predicted, labels=np.arange(classes))
     names = list(class_names) if class_names is not None else [str(k) for k in range(classes)]
     figure = _figure(2.0 + 0.55 * classes, 1.6 + 0.5 * classes)
@@ -74,9 +78,16 @@ def confusion_matrix(
 
 def _class_numbers(labels: Any) -> Any:
     array = np.asarray(labels)
+    if array.dtype.kind not in "biuf":
+        raise ConfigError(
+            f"confusion_matrix: labels must be numbers, got {array.dtype} values; give class numbers or probabilities."
+        )
     if array.ndim == 2 and array.shape[1] > 1:
         return array.argmax(axis=1)
-    return array.reshape(-1).astype(np.int64)
+    numbers = array.reshape(-1).astype(np.int64)
+    if numbers.min(initial=0) < 0:
+        raise ConfigError(f"confusion_matrix: labels must be class numbers from 0 on, got {numbers.min()}.")
+    return numbers
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+import warnings
 from typing import Any
 
-from minicnn.errors import ConfigError
+from minicnn.errors import ConfigError, MinicnnWarning
 
 REFRESH = 0.1
 """Seconds between two updates of the bar's numbers."""
 
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
 
 def verbosity(verbose: Any, owner: str) -> int:
-    """0 silent, 1 a progress bar, 2 a line an epoch; "auto" is 1. Raises ConfigError for anything else."""
+    """0 silent, 1 a progress bar or a callback's messages, 2 a line an epoch; "auto" and True are 1, False is 0.
+
+    Raises ConfigError for anything else.
+    """
     if verbose == "auto":
         return 1
     if verbose not in (0, 1, 2):
         raise ConfigError(f'{owner}: verbose must be 0, 1, 2 or "auto", got {verbose!r}.')
     return int(verbose)
+
+
+def warn(message: str) -> None:
+    """Give a MinicnnWarning at the line of the caller's own code, outside minicnn, that led to it."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, MinicnnWarning, stacklevel=level)
 
 
 def format_logs(logs: dict[str, float]) -> str:
@@ -27,7 +42,7 @@ def format_logs(logs: dict[str, float]) -> str:
 
 
 class Progress:
-    """The bar and the lines of one run over `epochs` epochs of `steps` batches (None: not known).
+    """The bar and the lines of one run whose epochs have `steps` batches each (None: not known).
 
     On a terminal, verbose=1 draws a bar that is redrawn in place; elsewhere each epoch prints one line when it is over,
     so that log files stay readable.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.arguments import finite_number
+from minicnn.arguments import finite_number, refuse_unknown
 from minicnn.errors import ConfigError
 from minicnn.lookup import resolve, table_of
 from minicnn.typing import Array, Config
@@ -20,13 +20,21 @@ _BLOCK = 1 << 15  # weights added up at a time: the float64 copy of a block stay
 class Regularizer:
     """A penalty on one parameter. Subclasses override value and gradient and, if they have arguments, get_config."""
 
+    def __init__(self, **unknown: Any) -> None:
+        refuse_unknown(unknown, self)
+
     def value(self, weights: Array) -> float:
         """The penalty of weights, of any shape."""
-        raise NotImplementedError(f"{type(self).__name__} must override value(weights).")
+        raise NotImplementedError(
+            f"{type(self).__name__}: minicnn has no automatic differentiation: "
+            "write value(weights) and gradient(weights)."
+        )
 
     def gradient(self, weights: Array) -> Array:
         """The derivative of value with respect to each weight: a new array of their shape and dtype."""
-        raise NotImplementedError(f"{type(self).__name__} must override gradient(weights).")
+        raise NotImplementedError(
+            f"{type(self).__name__}: minicnn has no automatic differentiation: write gradient(weights)."
+        )
 
     def add_gradient(self, weights: Array, gradients: Array) -> None:
         """Add gradient(weights) to gradients, in place."""
@@ -57,7 +65,8 @@ class L1L2(Regularizer):
     Source: Goodfellow, Bengio and Courville, Deep Learning (2016), section 7.1; Zou and Hastie 2005.
     """
 
-    def __init__(self, l1: float | None = 0.0, l2: float | None = 0.0) -> None:
+    def __init__(self, l1: float | None = 0.0, l2: float | None = 0.0, **unknown: Any) -> None:
+        super().__init__(**unknown)
         self.l1 = finite_number(0.0 if l1 is None else l1, "l1", type(self).__name__, least=0)
         self.l2 = finite_number(0.0 if l2 is None else l2, "l2", type(self).__name__, least=0)
 
@@ -85,9 +94,14 @@ class L1L2(Regularizer):
 
 
 class L1(L1L2):
-    """l1·Σ|w|: pushes every weight towards zero by the same amount, so that unneeded ones end there."""
+    """l1·Σ|w|: pushes every weight towards zero by the same amount, so that unneeded ones end there.
 
-    def __init__(self, l1: float | None = 0.01) -> None:
+    Keras 2's name `l` of the factor is taken too.
+    """
+
+    def __init__(self, l1: float | None = 0.01, **keras_2: Any) -> None:
+        l1 = keras_2.pop("l", l1)
+        refuse_unknown(keras_2, self)
         super().__init__(l1=0.01 if l1 is None else l1)
 
     def get_config(self) -> Config:
@@ -95,9 +109,14 @@ class L1(L1L2):
 
 
 class L2(L1L2):
-    """l2·Σw²: pushes every weight towards zero in proportion to its size. No factor ½: the gradient is 2·l2·w."""
+    """l2·Σw²: pushes every weight towards zero in proportion to its size. No factor ½: the gradient is 2·l2·w.
 
-    def __init__(self, l2: float | None = 0.01) -> None:
+    Keras 2's name `l` of the factor is taken too.
+    """
+
+    def __init__(self, l2: float | None = 0.01, **keras_2: Any) -> None:
+        l2 = keras_2.pop("l", l2)
+        refuse_unknown(keras_2, self)
         super().__init__(l2=0.01 if l2 is None else l2)
 
     def get_config(self) -> Config:
@@ -110,11 +129,12 @@ l1, l2, l1_l2 = L1, L2, L1L2
 TABLE = table_of(L1, L2, L1L2, aliases={"l1l2": L1L2})
 
 
-def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Regularizer | None:
+def get(identifier: Any, custom_objects: Mapping[str, type] | None = None, owner: str = "") -> Regularizer | None:
     """The regularizer that a name, a class, an instance or a config stands for; None for None.
 
     "l1" and "l2" have the factor 0.01, and so has either part of "l1_l2" (as Keras documents it; L1L2() and "l1l2"
-    penalise nothing). Raises ConfigError for anything else.
+    penalise nothing). custom_objects: the caller's own classes by name. owner: messages begin with it: "Dense
+    'dense': kernel_regularizer". Raises ConfigError for anything else.
     """
     if identifier is None:
         return None
@@ -122,10 +142,10 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Re
         return L1L2(0.01, 0.01)
     if callable(identifier) and not isinstance(identifier, (Regularizer, type)):
         raise ConfigError(
-            f"regularizer: got the function {identifier!r}, which has no derivative here; subclass "
+            f"{owner or 'regularizer'}: got the function {identifier!r}, which has no derivative here; subclass "
             "minicnn.regularizers.Regularizer with value and gradient instead."
         )
-    return resolve("regularizer", Regularizer, TABLE, identifier, custom_objects)
+    return resolve("regularizer", Regularizer, TABLE, identifier, custom_objects, owner)
 
 
 def serialize(regularizer: Regularizer | None) -> Config | None:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from minicnn import losses, optimizers
-from minicnn.batches import ArrayBatches, Batch, Batches
+from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches
 from minicnn.callbacks import CallbackList, History
 from minicnn.checks import check_batch_size, check_optional_steps
-from minicnn.errors import ConfigError, DataError
+from minicnn.errors import ConfigError, DataError, ShapeError
 from minicnn.evaluation import Evaluator, labels_of, length, returned
 from minicnn.geometry import positive_int
 from minicnn.layers import Run
-from minicnn.progress import Progress, verbosity
+from minicnn.layers.base import batched
+from minicnn.progress import Progress, verbosity, warn
 from minicnn.scores import Logs, Scores, check_metrics
 from minicnn.typing import Array
 
@@ -34,12 +35,17 @@ class Trainer(Evaluator):
         steps_per_execution: int = 1,
         jit_compile: Any = "auto",
         auto_scale_loss: bool = True,
+        steps: str = "auto",
     ) -> None:
         """Choose how to train: the optimizer, the loss and the metrics. Starts the optimizer anew.
 
-        optimizer, loss, metrics: names, classes, instances or configs. run_eagerly, steps_per_execution and
-        jit_compile change nothing here and are taken so that Keras code runs. Raises ConfigError for what is unknown.
+        optimizer, loss, metrics: names, classes, instances or configs. steps: "auto" lets the plan fuse layers where a
+        fused step exists, "layers" runs every layer on its own. run_eagerly, steps_per_execution, jit_compile and
+        auto_scale_loss change nothing here and are taken so that Keras code runs. Raises ConfigError for what is
+        unknown.
         """
+        if steps not in ("auto", "layers"):
+            raise ConfigError(f'compile: steps must be "auto" or "layers", got {steps!r}.')
         if loss_weights is not None:
             raise ConfigError(
                 f"compile: loss_weights={loss_weights!r} is not supported by minicnn; a Sequential has one loss."
@@ -56,6 +62,8 @@ class Trainer(Evaluator):
         self.optimizer = new_optimizer
         self.loss = new_loss
         self._metrics, self._weighted_metrics = checked
+        self.metrics = []
+        self._fuse = steps == "auto"
         self._plans.clear()
         if self._buffer is not None:
             self._buffer.parked = []  # slots of the optimizer that was
@@ -89,7 +97,8 @@ class Trainer(Evaluator):
         verbose: 0 silent, 1 a bar, 2 a line an epoch. validation_split: this part of x, the last, is held out.
         validation_data: (x, y), (x, y, sample_weight) or an iterable of batches. shuffle: True, False or "batch".
         class_weight: {class: weight}. sample_weight: (N,). initial_epoch: where to count from.
-        Raises DataError, ShapeError or ConfigError before anything has changed.
+        Raises DataError, ShapeError or ConfigError before anything has changed; of an iterable's batches, each is
+        checked when its turn comes.
         """
         self._need_compiled("fit")
         epochs = positive_int(epochs, "epochs", "fit", minimum=0)
@@ -106,6 +115,7 @@ class Trainer(Evaluator):
         training = self._batches(x, y, sample_weight, size, "fit", shuffle, class_weight, steps)
         validation = self._validation_batches(validation_data, held_out_size, validation_steps)
         validate_at = _validation_epochs(validation_freq)
+        _check_validation(validation, training, sum(map(validate_at, range(initial_epoch + 1, epochs + 1))))
         total = steps if steps is not None else length(training)
         calls = CallbackList(callbacks, add_history=True, model=self, verbose=level, epochs=epochs, steps=total)
         assert calls.history is not None
@@ -143,9 +153,13 @@ class Trainer(Evaluator):
                 self._epochs_trained += 1
                 progress.finish(logs)
                 calls.on_epoch_end(epoch, logs)
-                if getattr(training, "exhausted", False):
-                    break
                 if self.stop_training:
+                    break
+                if isinstance(training, IterableBatches) and training.exhausted and epoch + 1 < epochs:
+                    warn(
+                        f"fit: x ran out of batches in epoch {epoch + 1} of {epochs} and training ends; give "
+                        "steps_per_epoch or an iterable that can be started anew."
+                    )
                     break
         finally:
             progress.close()
@@ -171,8 +185,7 @@ class Trainer(Evaluator):
         return scores.logs()
 
     def _train_step(self, batch: Batch) -> tuple[float, Array]:
-        """One update. Returns the batch's loss, penalties included, and its predictions, both from before the
-        update."""
+        """One update. Returns the batch's loss, penalties included, and its predictions, from before the update."""
         optimizer, loss = self._need_compiled("fit")
         plan = self._plan(loss)
         buffer = self._packed(optimizer)
@@ -208,3 +221,18 @@ def _validation_epochs(freq: Any) -> Any:
         return wanted.__contains__
     every = positive_int(freq, "validation_freq", "fit")
     return lambda epoch: epoch % every == 0
+
+
+def _check_validation(validation: Batches | None, training: Batches, times: int) -> None:
+    """Raise unless the validation data fit the training data and last for so many validations."""
+    if isinstance(validation, ArrayBatches) and isinstance(training, ArrayBatches):
+        if validation.x.shape[1:] != training.x.shape[1:]:
+            raise ShapeError(
+                f"fit: validation_data has samples {batched(validation.x.shape[1:])}, x has "
+                f"{batched(training.x.shape[1:])}; give both one shape."
+            )
+    elif isinstance(validation, IterableBatches) and validation.one_shot and validation.steps is None and times > 1:
+        raise ConfigError(
+            f"fit: validation_data is a {type(validation.source).__name__}, which lasts for one validation of {times}; "
+            "give validation_steps, arrays, or an iterable that can be started anew."
+        )

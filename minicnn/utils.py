@@ -5,17 +5,22 @@ from typing import Any
 import numpy as np
 
 from minicnn import naming
+from minicnn.arguments import refuse_unknown
 from minicnn.errors import ConfigError, DataError
 from minicnn.typing import Array
 
 
-def to_categorical(x: Any, num_classes: int | None = None) -> Array:
+def to_categorical(x: Any, num_classes: int | None = None, dtype: Any = None, **unknown: Any) -> Array:
     """One-hot rows from class numbers: (...) or (..., 1) to (..., num_classes), float64 as in Keras 3.
 
     x: integers; floats are cut to integers. A negative number counts from the end: −1 is the last class.
-    num_classes: None means the largest number of x plus 1.
-    Raises DataError for a number that is no class and for x that holds no numbers, ConfigError for bad num_classes.
+    num_classes: None means the largest number of x plus 1. dtype: Keras 2's argument, any type of numbers or bool; None
+    is float64.
+    Raises DataError for a number that is no class and for x that holds no numbers, ConfigError for other arguments
+    that are wrong or unknown.
     """
+    refuse_unknown(unknown, "to_categorical")
+    number = _number_type(dtype)
     labels = _class_numbers(x)
     if num_classes is not None and (
         isinstance(num_classes, bool) or not isinstance(num_classes, (int, np.integer)) or num_classes < 0
@@ -32,7 +37,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Array:
         )
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
-    one_hot = np.zeros((labels.size, num_classes))
+    one_hot = np.zeros((labels.size, num_classes), number)
     one_hot[np.arange(labels.size), labels.ravel()] = 1
     return one_hot.reshape(*labels.shape, num_classes)
 
@@ -50,6 +55,19 @@ def _class_numbers(x: Any) -> Array:
     return labels.astype(np.int64)
 
 
-def clear_session() -> None:
-    """Start automatic layer names anew: the next Conv2D is conv2d again. Nothing else is kept between models."""
+def _number_type(dtype: Any) -> np.dtype[Any]:
+    try:
+        number = np.dtype(dtype)  # None is float64
+    except TypeError:
+        number = np.dtype(object)
+    if number.kind not in "biufc":
+        raise ConfigError(f'to_categorical: dtype must be a type of numbers such as "float32", got {dtype!r}.')
+    return number
+
+
+def clear_session(free_memory: bool = True) -> None:
+    """Start automatic layer names anew: the next Conv2D is conv2d again.
+
+    Nothing else is kept between models, so that free_memory, which Keras has, makes no difference.
+    """
     naming.reset()

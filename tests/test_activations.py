@@ -153,3 +153,50 @@ def test_numbers_must_be_finite(value):
 def test_the_base_class_alone_computes_nothing():
     with pytest.raises(NotImplementedError):
         activations.Activation()(np.ones(2))
+
+
+def test_calls_take_kerass_arguments():
+    x = np.array([-1.0, 2.0])
+    np.testing.assert_array_equal(activations.leaky_relu(x, 0.5), [-0.5, 2])
+    np.testing.assert_array_equal(activations.leaky_relu(x, negative_slope=0.25), [-0.25, 2])
+    np.testing.assert_array_equal(activations.LeakyRelu(0.5)(x), [-0.5, 2])
+    np.testing.assert_array_equal(activations.elu(x, alpha=2.0), 2 * activations.elu(x) * (x < 0) + x * (x > 0))
+    np.testing.assert_array_equal(activations.relu(x, 0.0, None, 0.0), [0, 2])
+    np.testing.assert_array_equal(activations.softmax(x, axis=-1), activations.softmax(x))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: activations.relu(x, 0.5), "relu: negative_slope=0.5 is not supported by minicnn; leave it at 0.0."),
+        (
+            lambda x: activations.relu(x, max_value=6),
+            "relu: max_value=6 is not supported by minicnn; leave it at None.",
+        ),
+        (lambda x: activations.gelu(x, True), "gelu: approximate=True is not supported by minicnn; leave it at False."),
+        (lambda x: activations.softmax(x, 0), "softmax: axis=0 is not supported by minicnn; leave it at -1."),
+        (lambda x: activations.tanh(x, axis=0), "tanh: unknown argument 'axis'; see help(tanh)."),
+    ],
+)
+def test_other_arguments_of_calls_are_refused(call, message):
+    with pytest.raises(ConfigError) as error:
+        call(np.ones((2, 2)))
+    assert str(error.value) == message
+
+
+def test_an_activation_written_for_keras_is_told_what_to_write():
+    class Own(activations.Activation):
+        def call(self, x):
+            return x
+
+    class Half(activations.Activation):
+        def value(self, x):
+            return x
+
+    x = np.ones((1, 2))
+    with pytest.raises(NotImplementedError) as error:
+        Own()(x)
+    assert str(error.value) == ("Own: minicnn has no automatic differentiation: write value(x) and gradient(dy, x, y).")
+    with pytest.raises(NotImplementedError) as error:
+        Half().backward(x, x, x, NUMPY)
+    assert str(error.value) == "Half: minicnn has no automatic differentiation: write gradient(dy, x, y)."

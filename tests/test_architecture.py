@@ -40,6 +40,7 @@ LEVELS = [
         "saving.model_io",
         "saving.training_section",
         "scores",
+        "stack",
         "steps",
         "summary",
         "evaluation",

@@ -6,7 +6,7 @@ import pytest
 import minicnn
 from minicnn import activations, gradcheck, layers, losses
 from minicnn.applications import lenet5
-from minicnn.errors import ConfigError, MinicnnError, NotCompiledError, ShapeError
+from minicnn.errors import ConfigError, DataError, MinicnnError, NotCompiledError, ShapeError
 from minicnn.gradcheck import GradientError, check_activation, check_layer, check_loss, check_model
 
 KERNELS = ["numpy", "numba"]
@@ -484,3 +484,25 @@ def test_the_shapes_inputs_are_apart():
     assert np.diff(np.sort(x.ravel())).min() > 1e-2
     assert np.abs(x).min() > 1e-3
     assert np.abs(x).max() <= 2
+
+
+# ---------------------------------------------------------------- wrong arguments
+
+
+@pytest.mark.parametrize("layer", ["x", None, layers.Dense])
+def test_what_is_no_layer(layer):
+    with pytest.raises(ConfigError) as error:
+        gradcheck.check_layer(layer, (2, 3))
+    expected = f"check_layer: the first argument must be a Layer, got {layer!r}; make one, as Dense(3)."
+    assert str(error.value) == expected
+
+
+def test_what_is_no_model():
+    with pytest.raises(ConfigError) as error:
+        gradcheck.check_model("x", np.ones((2, 3)), np.ones(2))
+    assert str(error.value) == "check_model: the first argument must be a model, got 'x'; make a Sequential."
+
+
+def test_inputs_that_are_no_numbers():
+    with pytest.raises(DataError, match=r"^gradcheck: x: holds <U3 values, got str; give"):
+        gradcheck.check_layer(layers.Dense(2), "abc")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from minicnn import activations, initializers, regularizers
 from minicnn.errors import ConfigError
 from minicnn.lookup import class_named, resolve, table_of
 
@@ -73,12 +74,12 @@ def test_custom_objects_come_first_and_must_be_of_the_kind():
     "identifier", [None, 3, object, Bare, Bare(), {"config": {}}, {"class_name": 3}, ["Dog"], b"Dog"]
 )
 def test_everything_else_is_refused(identifier):
-    with pytest.raises(ConfigError, match="animal: expected a name, a Animal or its class, got"):
+    with pytest.raises(ConfigError, match="animal: expected a name, an Animal or its class, got"):
         get(identifier)
 
 
 def test_functions_are_refused():
-    with pytest.raises(ConfigError, match="expected a name, a Animal or its class, got <function"):
+    with pytest.raises(ConfigError, match="expected a name, an Animal or its class, got <function"):
         get(lambda x: x)
 
 
@@ -92,5 +93,29 @@ def test_unknown_names_get_a_suggestion_and_the_list():
         get("wildcat")
     assert str(error.value).startswith("animal: unknown name 'wildcat'; did you mean")
     assert "Known: dog, hound, wild_cat." in str(error.value)
+    with pytest.raises(ConfigError) as error:
+        class_named("animal", Animal, {"WildCat": WildCat, "Dog": Dog}, "Wolf")
+    assert str(error.value) == "animal: unknown name 'Wolf'. Known: Dog, WildCat."
     with pytest.raises(ConfigError, match=r"animal: unknown name 'os\.system'\. Known"):
         class_named("animal", Animal, TABLE, "os.system")
+
+
+@pytest.mark.parametrize(
+    ("identifier", "message"),
+    [
+        ("cow", "Farm 'farm_2': animal: unknown name 'cow'. Known: dog, hound, wild_cat."),
+        (3, "Farm 'farm_2': animal: expected a name, an Animal or its class, got 3."),
+        ({"class_name": "cow"}, "Farm 'farm_2': animal: unknown name 'cow'. Known: dog, hound, wild_cat."),
+    ],
+)
+def test_messages_begin_with_the_owner(identifier, message):
+    with pytest.raises(ConfigError) as error:
+        resolve("animal", Animal, TABLE, identifier, None, "Farm 'farm_2': animal")
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("module", [activations, initializers, regularizers])
+def test_every_get_of_a_layers_arguments_takes_an_owner(module):
+    for identifier in ("foo", 7, lambda x: x):
+        with pytest.raises(ConfigError, match=r"^Conv2D 'conv2d_3': argument: "):
+            module.get(identifier, owner="Conv2D 'conv2d_3': argument")

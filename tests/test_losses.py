@@ -244,6 +244,85 @@ def test_a_callers_own_loss():
         losses.get({"class_name": "Cubed", "config": {}})
 
 
+@pytest.mark.parametrize("dtype", [None, "float32", "float64"])
+def test_a_call_computes_in_the_dtype(dtype):
+    for loss in (C(dtype=dtype), S(dtype=dtype), B(dtype=dtype), M(dtype=dtype), Cubed(dtype=dtype)):
+        assert loss.dtype == dtype
+        loss.reduction = None
+        y_true = np.array([0]) if isinstance(loss, S) else np.array([[1.0, 0.0]])
+        assert loss(y_true, np.array([[0.75, 0.25]], np.float32)).dtype == (dtype or "float32")
+
+
+class Returns(losses.Loss):
+    """Returns what it was made with."""
+
+    def __init__(self, value, gradient):
+        super().__init__(name="mine")
+        self.answers = value, gradient
+
+    def value(self, y_true, y_pred):
+        return self.answers[0]
+
+    def gradient(self, y_true, y_pred):
+        return self.answers[1]
+
+
+VALUE_MESSAGE = (
+    "mine: value must return one loss a sample, of shape (4,) for y_pred (4, 3), got {}; take the mean over axis=-1."
+)
+GRADIENT_MESSAGE = (
+    "mine: gradient must have y_pred's shape (4, 3), got {}; "
+    "return the derivative of each sample's loss by each of its outputs."
+)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (Returns(0.5, np.ones((4, 3))), VALUE_MESSAGE.format("()")),
+        (Returns(np.ones((4, 3)), np.ones((4, 3))), VALUE_MESSAGE.format("(4, 3)")),
+        (Returns(np.ones((4, 1)), np.ones((4, 3))), VALUE_MESSAGE.format("(4, 1)")),
+        (Returns(np.ones(4), np.ones(4)), GRADIENT_MESSAGE.format("(4,)")),
+        (Returns(np.ones(4), np.ones((1, 3))), GRADIENT_MESSAGE.format("(1, 3)")),
+    ],
+)
+def test_a_callers_loss_of_another_shape_is_refused(loss, message):
+    with pytest.raises(ShapeError) as error:
+        loss.value_and_gradient(np.zeros((4, 3)), np.zeros((4, 3)), NUMPY)
+    assert str(error.value) == message
+    if "value" in message:
+        with pytest.raises(ShapeError) as error:
+            loss(np.zeros((4, 3)), np.zeros((4, 3)))
+        assert str(error.value) == message
+
+
+def test_a_callers_loss_of_another_dtype_is_cast():
+    loss = Returns([1, 2], np.ones((2, 3), np.int64))
+    values, gradient = loss.value_and_gradient(np.zeros((2, 3)), np.zeros((2, 3), np.float32), NUMPY)
+    assert values.dtype == gradient.dtype == loss.scaled(gradient, values).dtype == np.float32
+    assert values.tolist() == [1, 2]
+
+
+def test_a_loss_written_for_keras_is_told_what_to_write():
+    class Own(losses.Loss):
+        def call(self, y_true, y_pred):
+            return 0
+
+    class Half(losses.Loss):
+        def value(self, y_true, y_pred):
+            return np.zeros(len(y_pred))
+
+    y = np.zeros((1, 2))
+    with pytest.raises(NotImplementedError) as error:
+        Own()(y, y)
+    assert str(error.value) == (
+        "Own: minicnn has no automatic differentiation: write value(y_true, y_pred) and gradient(y_true, y_pred)."
+    )
+    with pytest.raises(NotImplementedError) as error:
+        Half().value_and_gradient(y, y, NUMPY)
+    assert str(error.value) == "Half: minicnn has no automatic differentiation: write gradient(y_true, y_pred)."
+
+
 # ---------------------------------------------------------------- what is refused
 
 
@@ -259,8 +338,10 @@ def test_a_callers_own_loss():
         (lambda: C(axis=1), "axis=1 is not supported by minicnn"),
         (lambda: C(reduction="average"), "reduction must be one of"),
         (lambda: S(ignore_class=-1), "ignore_class=-1 is not supported by minicnn"),
-        (lambda: M(dtype="float64"), "dtype='float64' is not supported by minicnn"),
-        (lambda: B(nonsense=1), "nonsense=1 is not supported"),
+        (lambda: M(dtype="int8"), 'MeanSquaredError: dtype must be None, "float32" or "float64", got \'int8\'.'),
+        (lambda: B(nonsense=1), "BinaryCrossentropy: unknown argument 'nonsense'; see help(BinaryCrossentropy)."),
+        (lambda: Cubed(nonsense=None), "Cubed: unknown argument 'nonsense'; see help(Cubed)."),
+        (lambda: Cubed(3), "Cubed: name must be a string or None, got 3."),
     ],
 )
 def test_wrong_arguments(make, message):

@@ -334,7 +334,7 @@ class Largest(metrics.Metric):
     direction = "max"
 
     def __init__(self, name=None, dtype=None):
-        super().__init__(name, dtype)
+        super().__init__(dtype, name)
         self.reset_state()
 
     def reset_state(self):
@@ -372,8 +372,13 @@ def test_the_callers_own_metric():
         ),
         (
             lambda: metrics.SparseTopKCategoricalAccuracy(from_sorted_ids=True),
-            "SparseTopKCategoricalAccuracy: from_sorted_ids is not supported by minicnn; leave it at False.",
+            "SparseTopKCategoricalAccuracy: from_sorted_ids=True is not supported by minicnn; leave it at False.",
         ),
+        (
+            lambda: metrics.sparse_top_k_categorical_accuracy([0], [[1.0]], 1, True),
+            "sparse_top_k_categorical_accuracy: from_sorted_ids=True is not supported by minicnn; leave it at False.",
+        ),
+        (lambda: metrics.Mean(nam="m"), "Mean: unknown argument 'nam'; see help(Mean)."),
         (
             lambda: metrics.BinaryAccuracy(threshold="x"),
             "BinaryAccuracy: threshold must be a finite number, got 'x'.",

@@ -325,7 +325,7 @@ def test_float64_throughout(kernels):
 
 
 def test_a_layer_of_another_dtype_than_the_models_is_refused():
-    with pytest.raises(ConfigError, match="dtype float64 differs"):
+    with pytest.raises(ConfigError, match="has dtype float64, the model float32"):
         Sequential([Input((5,)), Dense(3, dtype="float64")])
 
 

@@ -6,7 +6,8 @@ import pytest
 import minicnn
 from minicnn import Input, Sequential, optimizers
 from minicnn.activations import Activation
-from minicnn.errors import ConfigError
+from minicnn.errors import ConfigError, ShapeError
+from minicnn.gradcheck import check_loss
 from minicnn.layers import Conv2D, Dense, Flatten, Layer
 from minicnn.losses import Loss
 from minicnn.metrics import Metric
@@ -32,6 +33,19 @@ def test_own_loss(loss):
     assert_near_weights(own, built_in)
 
 
+class NotOneASample(OwnSquaredError):
+    def value(self, y_true, y_pred):
+        return np.mean((y_pred - y_true) ** 2)
+
+
+def test_own_loss_that_is_not_one_number_a_sample_is_refused():
+    message = r"^not_one_a_sample: value must return one loss a sample, .*; take the mean over axis=-1\.$"
+    with pytest.raises(ShapeError, match=message):
+        new_model(loss=NotOneASample).fit(X, Y, epochs=1, **QUIET)
+    with pytest.raises(ShapeError, match=message):
+        check_loss(NotOneASample(), Y[:3].astype(float), np.linspace(0.1, 0.9, 3 * CLASSES).reshape(3, CLASSES))
+
+
 class OwnRelu(Activation):
     def value(self, x):
         return np.maximum(x, 0)
@@ -55,7 +69,7 @@ def test_own_activation():
 
 class Largest(Metric):
     def __init__(self, name="largest"):
-        super().__init__(name)
+        super().__init__(name=name)
         self.reset_state()
 
     def reset_state(self):

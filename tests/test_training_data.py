@@ -7,7 +7,7 @@ import pytest
 
 from minicnn import Input, Sequential
 from minicnn.callbacks import LambdaCallback
-from minicnn.errors import DataError
+from minicnn.errors import DataError, MinicnnWarning
 from minicnn.layers import Dense, Layer
 from tests.small_models import CLASSES, COUNT, NUMBERS, QUIET, X, Y, assert_same_weights, linear_model, new_model
 
@@ -149,13 +149,9 @@ def test_iterables_of_batches_train_as_arrays_do(source, steps):
 def test_a_generator_goes_on_over_epochs_and_ends_training_where_it_ends():
     seen = []
     model = new_model()
-    history = model.fit(
-        iter(batches()),
-        steps_per_epoch=2,
-        epochs=5,
-        verbose=0,
-        callbacks=[LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))],
-    )
+    note = LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
+    with pytest.warns(MinicnnWarning, match="x ran out of batches in epoch 2 of 5 and training ends"):
+        history = model.fit(iter(batches()), steps_per_epoch=2, epochs=5, verbose=0, callbacks=[note])
     assert seen == [0, 1, 0]
     assert history.epoch == [0, 1]
 

@@ -80,3 +80,17 @@ def test_clear_session_starts_names_anew():
     assert [naming.automatic_name("Conv2D") for _ in range(2)] == ["conv2d", "conv2d_1"]
     clear_session()
     assert naming.automatic_name("Conv2D") == "conv2d"
+
+
+@pytest.mark.parametrize("dtype", ["float32", np.uint8, bool, "int64"])
+def test_dtype_of_keras_2(dtype):
+    rows = to_categorical([1, 0], 2, dtype=dtype)
+    assert rows.dtype == np.dtype(dtype)
+    assert rows.tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("dtype", ["flaot32", str, object, 3])
+def test_other_dtypes_are_refused(dtype):
+    with pytest.raises(ConfigError) as error:
+        to_categorical([1, 0], 2, dtype)
+    assert str(error.value) == (f'to_categorical: dtype must be a type of numbers such as "float32", got {dtype!r}.')

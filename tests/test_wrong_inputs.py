@@ -121,7 +121,7 @@ WRONG_X = {
     "size": (X[:, :5], ShapeError, r"\(None, 5, 6, 2\)"),
     "a number": (3.0, DataError, "first axis"),
     "objects": (X.astype(object), DataError, "object"),
-    "strings": (np.full(X.shape, "a"), DataError, "astype"),
+    "strings": (np.full(X.shape, "a"), DataError, "array of real numbers"),
     "complex": (X.astype(complex), DataError, "complex"),
     "dates": (np.zeros(X.shape, "datetime64[s]"), DataError, "datetime"),
     "ragged": ([[1, 2], [3]], DataError, "one array"),
@@ -175,7 +175,7 @@ WRONG_Y = {
     "negative": (Y - [0.0, 1.0, -1.0], "one-hot"),
     "nan": (np.where(Y == 1, np.nan, Y), "y: holds nan"),
     "objects": (Y.astype(object), "object"),
-    "strings": (np.full(Y.shape, "a"), "astype"),
+    "strings": (np.full(Y.shape, "a"), "array of real numbers"),
 }
 
 
@@ -195,7 +195,7 @@ WRONG_NUMBERS = {
     "too few": (NUMBERS[:-1], "12 samples"),
     "nan": (np.where(NUMBERS == 2, np.nan, NUMBERS), "nan"),
     "objects": (NUMBERS.astype(object), "object"),
-    "strings": (NUMBERS.astype(str), "astype"),
+    "strings": (NUMBERS.astype(str), "array of real numbers"),
 }
 
 

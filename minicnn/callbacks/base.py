@@ -93,7 +93,7 @@ class Callback:
         """A batch of predict starts."""
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """A batch of predict is done; logs["outputs"] is what the model said, if the trainer passes it."""
+        """A batch of predict is done; logs["outputs"] is what the model said, (N, ...)."""
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Another name of on_train_batch_begin, from Keras's early days."""

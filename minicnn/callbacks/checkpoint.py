@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar
 
-from minicnn.arguments import finite_number
+from minicnn.arguments import finite_number, refuse_unknown
 from minicnn.callbacks.base import Logs
-from minicnn.callbacks.monitor import Monitor, verbosity
+from minicnn.callbacks.monitor import Monitor
 from minicnn.errors import ConfigError
 from minicnn.geometry import positive_int
+from minicnn.progress import verbosity
 
 _ENDINGS = (".h5", ".hdf5")  # what model.save and save_weights write; refused here, not after the first epoch
 
@@ -19,22 +20,23 @@ class ModelCheckpoint(Monitor):
 
     Args:
         filepath: where to. May hold {epoch} (from 1), {batch} (from 1, with save_freq in batches) and keys of the logs,
-            with formats: "run/{epoch:02d}-{val_loss:.2f}.h5". Missing folders are made. Must end in .h5 or .hdf5, or,
-            for whole models, .keras; the format is `model.save`'s and `model.save_weights`'s affair.
+            with formats: "run/{epoch:02d}-{val_loss:.2f}.h5". Missing folders are made. Must end in .h5 or .hdf5, for
+            weights alone not in .weights.h5: Keras 3's other layouts, .keras too, are not written.
         monitor: the key that save_best_only looks at.
         verbose: 1 prints each decision.
         save_best_only: save only when the monitored value is better than ever before. Where it is missing, saves
-            nevertheless and gives a MinicnnWarning.
+            nevertheless and gives one MinicnnWarning a fit.
         save_weights_only: `model.save_weights(path)` instead of `model.save(path)`.
         mode: "auto", "min" or "max", as in Monitor.
         save_freq: "epoch", or a number of training batches, counted across epochs.
         initial_value_threshold: the value to beat from the start.
+        period: of Keras 2: with save_freq="epoch", only every so many epochs, counted from fit to fit.
 
     `best` is kept from fit to fit. Raises ConfigError for an ending that is not supported, for a {key} that the logs do
     not have, and for a path that is a folder.
     """
 
-    state_names: ClassVar[tuple[str, ...]] = ("best", "batches_since_saving")
+    state_names: ClassVar[tuple[str, ...]] = ("best", "batches_since_saving", "epochs_since_saving")
 
     def __init__(
         self,
@@ -46,10 +48,13 @@ class ModelCheckpoint(Monitor):
         mode: str = "auto",
         save_freq: str | int = "epoch",
         initial_value_threshold: float | None = None,
+        **keras_2: Any,
     ) -> None:
         threshold = initial_value_threshold
         if threshold is not None:
             threshold = finite_number(threshold, "initial_value_threshold", "ModelCheckpoint")
+        self.period = positive_int(keras_2.pop("period", 1), "period", "ModelCheckpoint")
+        refuse_unknown(keras_2, self)
         super().__init__(monitor, mode, best=threshold)
         try:
             self.filepath = str(os.fspath(filepath))
@@ -60,7 +65,7 @@ class ModelCheckpoint(Monitor):
                 f"ModelCheckpoint: filepath must end in {' or '.join(_ENDINGS)} and weights not in .weights.h5, "
                 f"Keras 3's other layout; got {self.filepath!r}."
             )
-        self.verbose = verbosity("ModelCheckpoint", verbose)
+        self.verbose = verbosity(verbose, "ModelCheckpoint")
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
         if isinstance(save_freq, str) and save_freq != "epoch":
@@ -68,7 +73,12 @@ class ModelCheckpoint(Monitor):
         self.save_freq: str | int = (
             save_freq if isinstance(save_freq, str) else positive_int(save_freq, "save_freq", "ModelCheckpoint")
         )
+        if self.period > 1 and self.save_freq != "epoch":
+            raise ConfigError(
+                f"ModelCheckpoint: period={self.period} counts epochs, save_freq={save_freq!r} batches; give one."
+            )
         self.batches_since_saving = 0
+        self.epochs_since_saving = 0
         self.epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -83,7 +93,11 @@ class ModelCheckpoint(Monitor):
             self._consider(self.epoch, {"batch": batch + 1, **(logs or {})})
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        if self.save_freq == "epoch":
+        if self.save_freq != "epoch":
+            return
+        self.epochs_since_saving += 1
+        if self.epochs_since_saving >= self.period:
+            self.epochs_since_saving = 0
             self._consider(epoch, logs or {})
 
     def _consider(self, epoch: int, logs: Logs) -> None:

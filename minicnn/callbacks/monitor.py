@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
-from typing import Any
 
 from minicnn.arguments import finite_number
 from minicnn.callbacks.base import Callback, Logs
-from minicnn.errors import ConfigError, MinicnnWarning
-from minicnn.geometry import positive_int
+from minicnn.errors import ConfigError
+from minicnn.progress import warn
 
 _LARGER_IS_BETTER = ("acc", "auc", "precision", "recall", "fmeasure", "f1")
 
@@ -37,6 +35,10 @@ class Monitor(Callback):
         self.mode = mode
         self.min_delta = abs(finite_number(min_delta, "min_delta", owner))
         self.best = best
+        self._warned = False
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._warned = False
 
     def maximize(self) -> bool:
         """Whether the monitored value is to rise. Asked at each use: a model knows its metrics only once it runs."""
@@ -59,19 +61,12 @@ class Monitor(Callback):
         return value - self.min_delta > reference if self.maximize() else value + self.min_delta < reference
 
     def monitored(self, logs: Logs | None, consequence: str) -> float | None:
-        """The watched value, or None with a MinicnnWarning that says what follows and which keys there are."""
+        """The watched value; or None, with one MinicnnWarning a fit that says what follows and which keys there are."""
         value = (logs or {}).get(self.monitor)
-        if value is None:
+        if value is not None:
+            return float(value)
+        if not self._warned:
+            self._warned = True
             known = ", ".join(logs or {}) or "none"
-            warnings.warn(
-                f"{type(self).__name__}: {self.monitor!r} is not among the logs ({known}); {consequence}.",
-                MinicnnWarning,
-                stacklevel=3,
-            )
-            return None
-        return float(value)
-
-
-def verbosity(owner: str, value: Any) -> int:
-    """0 for silence, 1 for messages; True and False are taken too. Raises ConfigError for anything else."""
-    return int(value) if isinstance(value, bool) else positive_int(value, "verbose", owner, minimum=0)
+            warn(f"{type(self).__name__}: {self.monitor!r} is not among the logs ({known}); {consequence}.")
+        return None

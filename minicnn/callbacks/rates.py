@@ -8,11 +8,12 @@ import numbers
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from minicnn.arguments import finite_number
+from minicnn.arguments import finite_number, refuse_unknown
 from minicnn.callbacks.base import Callback, Logs
-from minicnn.callbacks.monitor import Monitor, verbosity
+from minicnn.callbacks.monitor import Monitor
 from minicnn.errors import ConfigError
 from minicnn.geometry import positive_int
+from minicnn.progress import verbosity
 
 
 class LearningRateScheduler(Callback):
@@ -25,9 +26,10 @@ class LearningRateScheduler(Callback):
     Raises ConfigError for a schedule that cannot be called so, and when it returns anything but a finite number.
     """
 
-    def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0, **unknown: Any) -> None:
+        refuse_unknown(unknown, self)
         self.schedule = schedule
-        self.verbose = verbosity("LearningRateScheduler", verbose)
+        self.verbose = verbosity(verbose, "LearningRateScheduler")
         self.takes_rate = _takes_rate(schedule)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -55,11 +57,11 @@ class ReduceLROnPlateau(Monitor):
         patience: epochs without improvement until the rate falls.
         verbose: 1 prints each change.
         mode: "auto", "min" or "max", as in Monitor.
-        min_delta: an improvement is larger than this; the sign is ignored.
+        min_delta: an improvement is larger than this; the sign is ignored. Keras 2's name `epsilon` is taken too.
         cooldown: epochs after a change during which no waiting is counted.
         min_lr: the rate never falls below this.
 
-    The state starts anew with each fit. A missing value gives a MinicnnWarning and changes nothing.
+    The state starts anew with each fit. A missing value gives one MinicnnWarning a fit and changes nothing.
     """
 
     state_names: ClassVar[tuple[str, ...]] = ("wait", "best", "cooldown_counter")
@@ -74,13 +76,16 @@ class ReduceLROnPlateau(Monitor):
         min_delta: float = 1e-4,
         cooldown: int = 0,
         min_lr: float = 0.0,
+        **keras_2: Any,
     ) -> None:
+        min_delta = keras_2.pop("epsilon", min_delta)
+        refuse_unknown(keras_2, self)
         super().__init__(monitor, mode, min_delta)
         self.factor = finite_number(factor, "factor", "ReduceLROnPlateau")
         if not 0 <= self.factor < 1:
             raise ConfigError(f"ReduceLROnPlateau: factor must be at least 0 and below 1, got {factor!r}.")
         self.patience = positive_int(patience, "patience", "ReduceLROnPlateau", minimum=0)
-        self.verbose = verbosity("ReduceLROnPlateau", verbose)
+        self.verbose = verbosity(verbose, "ReduceLROnPlateau")
         self.cooldown = positive_int(cooldown, "cooldown", "ReduceLROnPlateau", minimum=0)
         self.min_lr = finite_number(min_lr, "min_lr", "ReduceLROnPlateau")
         self._reset()
@@ -91,6 +96,7 @@ class ReduceLROnPlateau(Monitor):
         self.cooldown_counter = 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        super().on_train_begin(logs)
         self._reset()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:

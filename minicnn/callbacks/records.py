@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.arguments import refuse_unknown
 from minicnn.callbacks.base import Callback, Logs
 from minicnn.errors import ConfigError
 
@@ -47,7 +48,10 @@ class CSVLogger(Callback):
     does not have is NA. The file is closed between epochs, so that it is whole however training ends.
     """
 
-    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+    def __init__(
+        self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False, **unknown: Any
+    ) -> None:
+        refuse_unknown(unknown, self)
         try:
             self.filename = str(os.fspath(filename))
         except TypeError:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from minicnn.arguments import finite_number
+from minicnn.arguments import finite_number, refuse_unknown
 from minicnn.callbacks.base import Callback, Logs
-from minicnn.callbacks.monitor import Monitor, verbosity
+from minicnn.callbacks.monitor import Monitor
 from minicnn.errors import NonFiniteLossError
 from minicnn.geometry import positive_int
+from minicnn.progress import verbosity
 from minicnn.typing import Array
 
 
@@ -28,7 +29,7 @@ class EarlyStopping(Monitor):
 
     Patience is tested on epochs that do not improve, so a run that improves without ever reaching the baseline goes on.
     Attributes: best, best_epoch, best_weights, wait, and stopped_epoch (counted from 0; 0 if not stopped).
-    The state starts anew with each fit. A missing value gives a MinicnnWarning and never stops.
+    The state starts anew with each fit. A missing value gives one MinicnnWarning a fit and never stops.
     Source: Prechelt, Early stopping - but when? (1998); behaviour of tf_keras 2.21 and Keras 3.15.
     """
 
@@ -44,10 +45,12 @@ class EarlyStopping(Monitor):
         baseline: float | None = None,
         restore_best_weights: bool = False,
         start_from_epoch: int = 0,
+        **unknown: Any,
     ) -> None:
+        refuse_unknown(unknown, self)
         super().__init__(monitor, mode, min_delta)
         self.patience = positive_int(patience, "patience", "EarlyStopping", minimum=0)
-        self.verbose = verbosity("EarlyStopping", verbose)
+        self.verbose = verbosity(verbose, "EarlyStopping")
         self.baseline = None if baseline is None else finite_number(baseline, "baseline", "EarlyStopping")
         self.restore_best_weights = restore_best_weights
         self.start_from_epoch = positive_int(start_from_epoch, "start_from_epoch", "EarlyStopping", minimum=0)
@@ -61,6 +64,7 @@ class EarlyStopping(Monitor):
         self.stopped_epoch = 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        super().on_train_begin(logs)
         self._reset()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -75,10 +79,8 @@ class EarlyStopping(Monitor):
             else:
                 self.wait += 1
             return
-        if (
-            self.restore_best_weights and self.best_weights is None
-        ):  # NaN from the start: these weights are as good as any
-            self._remember(epoch)
+        if self.restore_best_weights and self.best_weights is None:
+            self._remember(epoch)  # NaN from the start: these weights are as good as any
         self.wait += 1
         if self.wait >= self.patience and epoch > 0:
             self.stopped_epoch = epoch
@@ -106,7 +108,8 @@ class TerminateOnNaN(Callback):
         raise_error: raise NonFiniteLossError at once instead of ending training in good order.
     """
 
-    def __init__(self, raise_error: bool = False) -> None:
+    def __init__(self, raise_error: bool = False, **unknown: Any) -> None:
+        refuse_unknown(unknown, self)
         self.raise_error = raise_error
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:

@@ -106,6 +106,6 @@ def kernel_set(kernels: Any) -> KernelSet:
     """The set of that name, or the set itself. Raises ConfigError for anything else."""
     if isinstance(kernels, KernelSet):
         return kernels
-    if kernels not in KERNEL_SETS:
+    if not isinstance(kernels, str) or kernels not in KERNEL_SETS:
         raise ConfigError(f'kernels must be "numba" or "numpy", got {kernels!r}.')
     return KERNEL_SETS[kernels]

@@ -1,9 +1,8 @@
 """Two-dimensional convolution, as its definition and as im2col and a matrix product.
 
-Throughout: x (N, H, W, C), kernel (KH, KW, C, F), bias (F,), y (N, OH, OW, F), windows: where the kernel lies
-(geometry.Windows:
-strides SH, SW, dilation DH, DW, `before` = pixels of padding at the top and left). A window's pixel (i, j) is the
-input's
+Throughout: x (N, H, W, C), kernel (KH, KW, C, F), bias (F,), y (N, OH, OW, F); windows says where the kernel lies
+(geometry.Windows: strides SH, SW, dilation DH, DW, and top, left, the pixels of padding before the map). The pixel
+(i, j) of window (p, q) is the input's
 
     h = p·SH + i·DH − top,   w = q·SW + j·DW − left
 
@@ -61,12 +60,12 @@ def conv2d_backward_loops(
 ) -> Array:
     """The three derivatives, each read off the definition of y.
 
-        dkernel[i,j,c,f] = Σ over n, p, q of x[n,h,w,c] · dy[n,p,q,f]          x is what kernel[i,j,c,f] was multiplied
-        by
+        dkernel[i,j,c,f] = Σ over n, p, q of x[n,h,w,c] · dy[n,p,q,f]
         dbias[f]         = Σ over n, p, q of dy[n,p,q,f]
         dx[n,h,w,c]      = Σ over all (p, q, i, j) that touch (h, w), and f, of dy[n,p,q,f] · kernel[i,j,c,f]
 
-    Overwrites dkernel and dbias; returns dx, or an empty array unless need_dx. Cost: twice that of conv2d_loops.
+    In the first, x[n,h,w,c] is what kernel[i,j,c,f] was multiplied by to give y[n,p,q,f]. Overwrites dkernel and
+    dbias; returns dx, or an empty array unless need_dx. Cost: twice that of conv2d_loops.
     """
     n, h, w, channels = x.shape
     kh, kw, _, filters = kernel.shape
@@ -158,8 +157,8 @@ def col2im_image(columns: Array, windows: Windows, image: Array) -> None:
 def im2col_loops(x: Array, windows: Windows) -> Array:
     """Every window of every image as a row: (N·OH·OW, KH·KW·C), so that convolution is one matrix product.
 
-    The copy holds each pixel up to KH·KW times. Source: Chellapilla et al. 2006, "High performance convolutional neural
-    networks for document processing".
+    The copy holds each pixel up to KH·KW times.
+    Source: Chellapilla et al. 2006, "High performance convolutional neural networks for document processing".
     """
     n, _, _, channels = x.shape
     positions = windows.oh * windows.ow
@@ -179,8 +178,10 @@ def col2im_loops(columns: Array, x_shape: tuple[int, int, int, int], windows: Wi
 
 
 def _tap_slices(windows: Windows, map_size: tuple[int, int], i: int, j: int) -> Any:
-    """For pixel (i, j) of the window: the output positions where it lies inside the map, and the input slices it reads
-    there."""
+    """The output positions where the window's pixel (i, j) lies inside the map, and the input that it reads there.
+
+    Two pairs of slices, of rows and columns each.
+    """
     axes = (
         (map_size[0], windows.oh, windows.sh, i * windows.dh - windows.top),
         (map_size[1], windows.ow, windows.sw, j * windows.dw - windows.left),
@@ -239,8 +240,12 @@ def conv2d_numpy(x: Array, kernel: Array, bias: Array, windows: Windows) -> Arra
 def conv2d_backward_numpy(
     dy: Array, x: Array, kernel: Array, windows: Windows, dkernel: Array, dbias: Array, need_dx: bool
 ) -> Array:
-    """conv2d_backward_loops as two products. With cols = im2col(x), y = cols · K, so dK = colsᵀ · dy, dcols = dy ·
-    Kᵀ."""
+    """conv2d_backward_loops as two products.
+
+    With cols = im2col(x) the forward pass is y = cols · K + bias, so
+
+        dK = colsᵀ · dy,   dcols = dy · Kᵀ,   dx = col2im(dcols)
+    """
     filters = kernel.shape[3]
     rows = dy.reshape(-1, filters)  # (N·OH·OW, F)
     dkernel[...] = (im2col_numpy(x, windows).T @ rows).reshape(kernel.shape)
@@ -271,7 +276,8 @@ def conv2d_blocked(x: Array, kernel: Array, bias: Array, windows: Windows) -> Ar
 
     The whole batch's columns (KH·KW times the input) would go through memory twice; np.dot here is single-threaded
     BLAS (blas.py says why). Columns get one more entry, 1, which meets the bias in the kernel's last row: the product
-    adds the bias, and in the backward pass its gradient comes with the kernel's: two passes over the outputs less.
+    adds the bias, and in the backward pass its gradient comes with the kernel's. That spares two passes over the
+    outputs.
     """
     n = x.shape[0]
     filters = kernel.shape[3]

@@ -13,8 +13,10 @@ KEEP_RANGE = 1 << 32
 
 
 def dropout_key(seed: int, step: int, position: int) -> tuple[np.uint32, np.uint32]:
-    """Two key words for one dropout layer in one training step, by NumPy's SeedSequence, which mixes every bit of the
-    three."""
+    """Two key words for one dropout layer in one training step.
+
+    NumPy's SeedSequence makes them, which mixes every bit of the three.
+    """
     words = np.random.SeedSequence([seed, step, position]).generate_state(2, np.uint32)
     return words[0], words[1]
 

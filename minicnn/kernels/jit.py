@@ -28,8 +28,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 prange = range
 """range in plain Python, numba.prange once compiled: iterations that share nothing and may run on any thread."""
 
-# contract: a·b + c may be one fused instruction; nsz: 0 and −0 are one. Both keep the order of sums, and NaN and
-# infinity.
+# contract: a·b + c may be one fused instruction; nsz: 0 and −0 are one. Both keep the order of sums, NaN and infinity.
 _OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "nsz"}, "nogil": True}
 
 _compile_lock = threading.RLock()  # Numba compiles one function at a time; two threads may ask for the first call
@@ -106,9 +105,8 @@ def _plain(array: Array) -> Array:
 def _compile(function: Callable[..., Any], parallel: bool) -> Any:
     import numba
 
-    name = function.__qualname__ + (
-        "" if parallel else "_serial"
-    )  # Numba's cache goes by this name, not by the options
+    # Numba's cache goes by this name, not by the options.
+    name = function.__qualname__ + ("" if parallel else "_serial")
     copy = types.FunctionType(function.__code__, _compiled_globals(function), function.__name__, function.__defaults__)
     copy.__module__, copy.__qualname__ = function.__module__, name
     try:
@@ -199,8 +197,10 @@ def _prepare_process() -> None:
 
 
 def set_num_threads(count: int) -> None:
-    """How many threads kernels use from now on, in every Python thread. Raises ConfigError outside 1..the pool's
-    size."""
+    """How many threads kernels use from now on, in every Python thread.
+
+    Raises ConfigError unless count is an integer from 1 to the size of Numba's pool.
+    """
     global _threads
     import numba
 

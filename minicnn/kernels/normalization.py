@@ -1,8 +1,7 @@
 """Batch normalization: every channel with mean 0 and variance 1 over the batch.
 
-Throughout: x, y and dy are (M, C), the M = N·H·W positions of all samples in rows; mean, variance, gamma, beta are
-(C,).
-inverse = 1 / √(variance + epsilon). Source: Ioffe and Szegedy 2015.
+Throughout: x, y and dy are (M, C), the M = N·H·W positions of all samples in rows; mean, variance, gamma, beta and
+inverse are (C,), where inverse = 1 / √(variance + epsilon). Source: Ioffe and Szegedy 2015.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Pooling: each output is the largest value, or the mean, of a window that slides over the input.
 
-Throughout: x (N, H, W, C), y (N, OH, OW, C), windows: where they lie (geometry.Windows). A window's pixel (i, j) is
-the input's
+Throughout: x (N, H, W, C), y (N, OH, OW, C); windows says where they lie (geometry.Windows). The pixel (i, j) of
+window (p, q) is the input's
 
     h = p·SH + i − top,   w = q·SW + j − left
 
@@ -30,8 +30,8 @@ def max_pool_loops(x: Array, windows: Windows) -> tuple[Array, Array]:
         y[n,p,q,c] = max over the window's pixels of x[n,h,w,c]
 
     Returns y and where (N, OH, OW, C) int32, the winner's place h·W + w in its map. Of equal values the first in
-    row-major order wins, as in TensorFlow; a NaN wins over all. Cost: N·OH·OW·C·KH·KW comparisons. Source: Goodfellow
-    et al. 2016, §9.3.
+    row-major order wins, as in TensorFlow; a NaN wins over all. Cost: N·OH·OW·C·KH·KW comparisons.
+    Source: Goodfellow et al. 2016, §9.3.
     """
     n, h, w, channels = x.shape
     oh, ow = windows.oh, windows.ow
@@ -63,20 +63,17 @@ def max_pool_backward_loops(dy: Array, where: Array, x_shape: tuple[int, int, in
     Overlapping windows may have one winner: it collects from all of them. Returns dx of shape x_shape.
     """
     n, oh, ow, channels = dy.shape
-    width = x_shape[2]
-    dx = np.zeros(x_shape, dy.dtype)
+    dx = np.zeros((n, x_shape[1] * x_shape[2], channels), dy.dtype)  # pixel h·W + w of each map
     for sample in prange(n):
         for p in range(oh):
             for q in range(ow):
                 for c in range(channels):
-                    place = where[sample, p, q, c]
-                    dx[sample, place // width, place % width, c] += dy[sample, p, q, c]
-    return dx
+                    dx[sample, where[sample, p, q, c], c] += dy[sample, p, q, c]
+    return dx.reshape(x_shape)
 
 
 def max_pool_numpy(x: Array, windows: Windows) -> tuple[Array, Array]:
-    """max_pool_loops one window pixel at a time: later pixels must be strictly larger to win, so ties go to the
-    first."""
+    """max_pool_loops one window pixel at a time; a later one must be larger to win, so ties go to the first."""
     n, h, w, channels = x.shape
     kh, kw, oh, ow = windows.kh, windows.kw, windows.oh, windows.ow
     rows = np.arange(oh) * windows.sh - windows.top
@@ -158,8 +155,7 @@ def average_pool_backward_loops(dy: Array, x_shape: tuple[int, int, int, int], w
 
 
 def _window_sums(x_shape: tuple[int, int, int, int], windows: Windows) -> tuple[Array, Array]:
-    """Per axis a matrix of ones and zeros (OUT, IN): 1 where the window covers the pixel. Their row sums count real
-    cells."""
+    """For each axis a matrix (OUT, IN), True where the window covers the pixel; its row sums count real cells."""
     first_row = (np.arange(windows.oh) * windows.sh - windows.top)[:, None]
     first_column = (np.arange(windows.ow) * windows.sw - windows.left)[:, None]
     row, column = np.arange(x_shape[1]), np.arange(x_shape[2])

@@ -3,7 +3,8 @@
 from minicnn.layers.activation import LeakyReLU, ReLU, Softmax
 from minicnn.layers.base import Layer, Run
 from minicnn.layers.convolution import Conv2D, ZeroPadding2D
-from minicnn.layers.core import ActivatedLayer, Activation, Dense, Flatten, Input, InputLayer, Rescaling, Reshape
+from minicnn.layers.core import ActivatedLayer, Activation, Dense, Flatten, Rescaling, Reshape
+from minicnn.layers.input import Input, InputLayer
 from minicnn.layers.normalization import BatchNormalization
 from minicnn.layers.pooling import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
 from minicnn.layers.regularization import Dropout

@@ -8,20 +8,25 @@ import numpy as np
 
 from minicnn import activations
 from minicnn.arguments import finite_number
-from minicnn.errors import ConfigError, ShapeError
-from minicnn.layers.base import Layer, Run, batched
+from minicnn.errors import ConfigError
+from minicnn.layers.base import Layer, Run, axis_number, size_along
 from minicnn.typing import Array, Config, Shape
+
+_DEFAULT_SLOPE = 0.3
+"""Of LeakyReLU. Known by identity, so that an explicit 0.3 beside alpha is seen as well."""
 
 
 class ReLU(Layer):
     """The rectifier, with Keras's three parameters.
 
-    forward   y = max_value where x >= max_value;  x where threshold < x < max_value;  negative_slope·(x − threshold)
-    below
+    forward   y = max_value                      where x >= max_value
+              y = x                              where threshold < x < max_value
+              y = negative_slope·(x − threshold) where x <= threshold
     backward  dL/dx = dL/dy times 0, 1 or negative_slope in these three parts
 
     Args:
-        max_value: None is no limit. negative_slope, threshold: 0 gives max(x, 0).
+        max_value: None is no limit.
+        negative_slope, threshold: 0 for both, and no max_value, gives max(x, 0).
 
     Raises ConfigError for a negative max_value, slope or threshold.
     """
@@ -83,15 +88,21 @@ class LeakyReLU(Layer):
     backward  dL/dx = dL/dy, times negative_slope where x <= 0
 
     Args:
-        negative_slope: 0.3 by default, as in Keras; Keras 2 calls it alpha, which is taken too.
+        negative_slope: 0.3 by default, as in Keras; Keras 2 calls it alpha, which is taken in its place.
 
     Source: Maas, Hannun and Ng 2013.
     """
 
-    def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
-        if "alpha" in kwargs:
-            negative_slope = kwargs.pop("alpha")
+    def __init__(self, negative_slope: float = _DEFAULT_SLOPE, **kwargs: Any) -> None:
+        alpha = kwargs.pop("alpha", None)
         super().__init__(**kwargs)
+        if alpha is not None:
+            if negative_slope is not _DEFAULT_SLOPE:
+                raise ConfigError(
+                    f"{self}: alpha={alpha!r} and negative_slope={negative_slope!r} are one argument; "
+                    "leave alpha, its old name, out."
+                )
+            negative_slope = alpha
         self.negative_slope = finite_number(negative_slope, "negative_slope", str(self), least=0)
         self.activation = activations.LeakyRelu(self.negative_slope)
 
@@ -117,14 +128,10 @@ class Softmax(Layer):
 
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if isinstance(axis, bool) or not isinstance(axis, int) or axis == 0:
-            raise ConfigError(f"{self}: axis must be an integer other than 0, the batch; got {axis!r}.")
-        self.axis = axis
+        self.axis = axis_number(axis, str(self))
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        rank = len(input_shape) + 1
-        if not -rank < self.axis < rank:
-            raise ShapeError(f"{self}: axis {self.axis} is not in input {batched(input_shape)}; use axis=-1.")
+        size_along(self.axis, input_shape, str(self))
         return input_shape
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from minicnn.errors import ConfigError, NotBuiltError, ShapeError
+from minicnn.arguments import refuse
+from minicnn.errors import ConfigError, DataError, NotBuiltError, ShapeError
 from minicnn.kernels import NUMBA, KernelSet
 from minicnn.naming import automatic_name
 from minicnn.typing import Array, Config, Shape
@@ -48,9 +50,14 @@ class Layer:
         name: of this layer within its model; None picks conv2d, conv2d_1, ...
         trainable: False freezes the parameters. May be changed later; the next training step heeds it.
         dtype: "float32" or "float64"; None takes the model's.
-        input_shape: of one sample, without the batch, on the first layer of a model; batch_input_shape, batch_shape:
-        the
-            same with the batch, which must be None. Keras's `input_dim=n` stands for input_shape=(n,).
+        input_shape: of one sample, without the batch, on the first layer of a model. batch_shape, batch_input_shape:
+            the same with the batch in front, which must be None. Keras's `input_dim=n` stands for input_shape=(n,).
+
+    Attributes:
+        input_shape: of one sample, once built; other than in Keras the batch is left out. None before.
+        params, grads, state: arrays by name. weights() is a method, and a dict: params, then state.
+
+    Raises ConfigError for an argument that is wrong, unknown, or Keras's and not supported.
     """
 
     rank: ClassVar[int | None] = None
@@ -62,6 +69,11 @@ class Layer:
         self.name = name or automatic_name(type(self).__name__)
         self.trainable = bool(trainable)
         self.dtype: np.dtype[Any] | None = None if dtype is None else float_dtype(dtype, str(self))
+        refuse(
+            self,
+            activity_regularizer=(kwargs.pop("activity_regularizer", None), None),
+            autocast=(kwargs.pop("autocast", True), True),
+        )
         self.declared_input_shape = _declared_shape(kwargs, str(self))
         if kwargs:
             raise ConfigError(f"{self}: unknown argument {next(iter(kwargs))!r}; see help({type(self).__name__}).")
@@ -82,11 +94,11 @@ class Layer:
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         """y, and what backward will need of this pass. x has the batch in front."""
-        raise NotImplementedError
+        raise NotImplementedError(_to_write(self, "forward"))
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
         """dL/dx from dy = dL/dy, or None if not needed; sets `grads` on the way. Right for training=False too."""
-        raise NotImplementedError
+        raise NotImplementedError(_to_write(self, "backward"))
 
     def get_config(self) -> Config:
         """The constructor's arguments under Keras's keys, as JSON values. Subclasses add theirs."""
@@ -109,6 +121,7 @@ class Layer:
 
     def ensure_built(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
         """Build for this input shape unless done. Raises ShapeError if built for another one."""
+        self.check_initialized()
         if self.built:
             if self.input_shape != tuple(input_shape):
                 raise ShapeError(
@@ -125,6 +138,11 @@ class Layer:
         self.build(input_shape, dtype, rng)
         self.dtype = dtype
         self.input_shape = tuple(input_shape)
+
+    def check_initialized(self) -> None:
+        """Raises ConfigError if a subclass's constructor did not call that of Layer."""
+        if "declared_input_shape" not in vars(self):
+            raise ConfigError(f"{type(self).__name__}: call super().__init__(**kwargs) at the start of __init__.")
 
     def check_rank(self, input_shape: Shape) -> None:
         """Raises ShapeError unless a sample has the number of dimensions that the layer works on."""
@@ -166,9 +184,14 @@ class Layer:
         return [a.copy() for a in self.weights().values()]
 
     def set_weights(self, weights: Any) -> None:
-        """Take over arrays in the order of get_weights. Raises ShapeError, having changed nothing, unless all fit."""
+        """Take over arrays in the order of get_weights.
+
+        Raises ShapeError, DataError or ConfigError, having changed nothing, unless all fit and hold numbers.
+        """
+        if not isinstance(weights, Iterable):
+            raise ConfigError(f"{self}: set_weights takes a list of arrays, got {weights!r}.")
         own = self.weights()
-        new = [np.asarray(w) for w in weights]
+        new = [_numbers(w, f"{self}: set_weights") for w in weights]
         if [w.shape for w in new] != [a.shape for a in own.values()]:
             want = {k: a.shape for k, a in own.items()}
             raise ShapeError(
@@ -178,8 +201,14 @@ class Layer:
             array[...] = value
 
     def __call__(self, x: Any, training: bool = False) -> Array:
-        """Apply the layer to a batch, building it for that shape if need be (with fresh entropy)."""
-        x = np.asarray(x)
+        """Apply the layer to a batch, building it for that shape if need be (with fresh entropy).
+
+        x: numbers of any real dtype, with the batch in front. Raises DataError or ShapeError for anything else.
+        """
+        self.check_initialized()
+        x = _numbers(x, f"{self} called")
+        if x.ndim == 0:
+            raise ShapeError(f"{self}: takes a batch of samples, got the single number {x}; give an array.")
         dtype = self.dtype or np.dtype(np.float32)
         self.ensure_built(x.shape[1:], dtype, np.random.default_rng())
         return self.forward(np.ascontiguousarray(x, dtype), Run(training=training))[0]
@@ -207,27 +236,39 @@ def float_dtype(dtype: Any, owner: str) -> np.dtype[Any]:
     return result
 
 
-def refuse(owner: Any, **given: tuple[Any, Any]) -> None:
-    """Raise ConfigError for Keras arguments that are not supported, unless they have their default: name=(value,
-    default)."""
-    for name, (value, default) in given.items():
-        if value != default:
-            raise ConfigError(f"{owner}: {name}={value!r} is not supported by minicnn; leave it at {default!r}.")
-
-
 def _declared_shape(kwargs: Config, owner: str) -> Shape | None:
     """Take the spellings of an input shape out of kwargs; the sample's shape, or None if there is none."""
-    shape: Any = None
-    if "input_dim" in kwargs:
-        shape = (kwargs.pop("input_dim"),)
-    for key in ("batch_input_shape", "batch_shape"):
-        if key in kwargs and (full := kwargs.pop(key)) is not None:
-            if full[0] is not None:
-                raise ConfigError(f"{owner}: {key}={tuple(full)!r} fixes the batch; put None first.")
-            shape = full[1:]
-    if "input_shape" in kwargs:
-        shape = kwargs.pop("input_shape")
-    return None if shape is None else sample_shape(shape, owner)
+    given = {}
+    for key in ("input_shape", "input_dim", "batch_shape", "batch_input_shape"):
+        value = kwargs.pop(key, None)
+        if value is None:
+            continue
+        if key.startswith("batch"):
+            if not isinstance(value, (tuple, list)) or not value:
+                raise ConfigError(f"{owner}: {key} must be a tuple (None, ...) with the batch in front, got {value!r}.")
+            if value[0] is not None:
+                raise ConfigError(f"{owner}: {key}={tuple(value)!r} fixes the batch; put None first.")
+            value = value[1:]
+        given[key] = sample_shape((value,) if key == "input_dim" else value, owner)
+    if len(set(given.values())) > 1:
+        raise ConfigError(f"{owner}: {' and '.join(given)} give different shapes; keep one of them.")
+    return next(iter(given.values()), None)
+
+
+def axis_number(axis: Any, owner: str) -> int:
+    """axis as an integer other than 0, which is the batch. [axis], as Keras 2 writes it, is taken too."""
+    one = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
+    if isinstance(one, bool) or not isinstance(one, (int, np.integer)) or one == 0:
+        raise ConfigError(f"{owner}: axis must be one integer other than 0, the batch; got {axis!r}.")
+    return int(one)
+
+
+def size_along(axis: int, input_shape: Shape, owner: str) -> int:
+    """The length of a sample along axis, counted with the batch as axis 0. Raises ShapeError if there is none."""
+    rank = len(input_shape) + 1
+    if not -rank < axis < rank:
+        raise ShapeError(f"{owner}: axis {axis} is not in input {batched(input_shape)}; use axis=-1.")
+    return (0, *input_shape)[axis]
 
 
 def sample_shape(shape: Any, owner: str) -> Shape:
@@ -241,6 +282,26 @@ def sample_shape(shape: Any, owner: str) -> Shape:
     if not whole:
         raise ConfigError(f"{owner}: a shape holds positive integers and leaves the batch out, got {shape!r}.")
     return result
+
+
+def _numbers(data: Any, owner: str) -> Array:
+    """data as an array of a real number type. Raises DataError otherwise."""
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise DataError(f"{owner}: cannot make one array of this ({error}); give arrays of one shape.") from None
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{owner}: got {array.dtype} values; give an array of numbers.")
+    return array
+
+
+def _to_write(layer: Layer, method: str) -> str:
+    """What the author of a subclass has still to do."""
+    call = "; its call is never used" if hasattr(layer, "call") else ""
+    return (
+        f"{type(layer).__name__} has no {method}{call}; "
+        "minicnn has no automatic differentiation: write forward and backward."
+    )
 
 
 def _rank_remedy(rank: int, input_shape: Shape) -> str:

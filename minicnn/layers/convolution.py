@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from minicnn import activations, initializers, regularizers
+from minicnn.arguments import refuse
 from minicnn.errors import ConfigError
 from minicnn.geometry import Windows, padding_name, pair, place_windows, positive_int
-from minicnn.layers.base import Layer, Run, refuse
+from minicnn.layers.base import Layer, Run
 from minicnn.layers.core import ActivatedLayer, bias_or_zeros, kernel_and_bias_grads, weighted_config
 from minicnn.typing import Array, Config, Shape
 
@@ -17,20 +18,22 @@ from minicnn.typing import Array, Config, Shape
 class Conv2D(ActivatedLayer):
     """A small kernel slides over the map; every output is the product of kernel and window, summed.
 
-    forward   z[n,p,q,f] = bias[f] + Σ over i, j, c of x[n, p·SH + i·DH − top, q·SW + j·DW − left, c] ·
-    kernel[i,j,c,f],  y = f(z)
-              Written as matrices: with cols = im2col(x), (N·OH·OW, KH·KW·C), one row a window, z = cols · K + bias
-              where K is the kernel as (KH·KW·C, F).
-    backward  From z = cols · K as in Dense: dL/dK = colsᵀ · dz, dL/dbias = Σ over all positions of dz, dL/dcols = dz ·
-    Kᵀ.
+    forward   z[n,p,q,f] = bias[f] + Σ over i, j, c of x[n,h,w,c]·kernel[i,j,c,f],   y = f(z)
+                  with h = p·SH + i·DH − top, w = q·SW + j·DW − left
+              As matrices: cols = im2col(x), (N·OH·OW, KH·KW·C), has one row a window. With K the kernel as
+              (KH·KW·C, F),
+                  z = cols · K + bias
+    backward  As in Dense, from z = cols · K + bias with dz = dL/dz:
+                  dL/dK = colsᵀ · dz,   dL/dbias = Σ over all positions of dz,   dL/dcols = dz · Kᵀ
               im2col copied each pixel into every window that covers it, so dL/dx[n,h,w,c] is the sum of dL/dcols
               over those copies: col2im. Padding has no gradient.
 
     Args:
         filters: F, output channels.
-        kernel_size: KH, KW in pixels. strides: SH, SW in pixels. dilation_rate: DH, DW, the step between
-            a kernel's pixels on the map. An int stands for both; strides and dilation cannot both exceed 1, as in
-            Keras.
+        kernel_size: KH, KW in pixels; an int stands for both, here and below.
+        strides: SH, SW in pixels.
+        dilation_rate: DH, DW, the step between a kernel's pixels on the map. As in Keras, strides and dilation_rate
+            cannot both exceed 1.
         padding: "valid" (whole windows only) or "same" (OH = ceil(H / SH); zeros around the map, an odd one after it).
         activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: as in Keras.
 
@@ -79,12 +82,12 @@ class Conv2D(ActivatedLayer):
                 f"{self}: strides {self.strides} and dilation_rate {self.dilation_rate} cannot both exceed 1; "
                 "set one to 1."
             )
-        self.activation = activations.get(activation)
+        self.activation = activations.get(activation, owner=f"{self}: activation")
         self.use_bias = bool(use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_initializer = initializers.get(kernel_initializer, owner=f"{self}: kernel_initializer")
+        self.bias_initializer = initializers.get(bias_initializer, owner=f"{self}: bias_initializer")
+        self.kernel_regularizer = regularizers.get(kernel_regularizer, owner=f"{self}: kernel_regularizer")
+        self.bias_regularizer = regularizers.get(bias_regularizer, owner=f"{self}: bias_regularizer")
 
     def windows(self, input_shape: Shape) -> Windows:
         """Where the kernel lies on a map of this shape."""
@@ -131,8 +134,8 @@ class ZeroPadding2D(Layer):
     backward  dL/dx is the part of dL/dy that lies over the map; the frame is constant
 
     Args:
-        padding: an int for all four sides, (height, width) for both sides of each axis, or ((top, bottom), (left,
-        right)).
+        padding: in pixels; an int for all four sides, (height, width) for both sides of each axis, or
+            ((top, bottom), (left, right)).
 
     Shapes: (N, H, W, C) to (N, top + H + bottom, left + W + right, C).
     """

@@ -1,4 +1,4 @@
-"""Layers without a map: InputLayer, Dense, Activation and its kin, Flatten, Reshape, Rescaling."""
+"""Layers without a map: Dense, Activation, Flatten, Reshape, Rescaling."""
 
 from __future__ import annotations
 
@@ -8,42 +8,11 @@ from typing import Any
 import numpy as np
 
 from minicnn import activations, initializers, regularizers
-from minicnn.arguments import finite_number
+from minicnn.arguments import finite_number, refuse
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.geometry import positive_int
-from minicnn.layers.base import Layer, Run, batched, refuse
+from minicnn.layers.base import Layer, Run, batched
 from minicnn.typing import Array, Config, Shape
-
-
-class InputLayer(Layer):
-    """Tells a model the shape of one sample. It computes nothing and stands for itself in no summary."""
-
-    def __init__(self, shape: Any = None, *, batch_shape: Any = None, dtype: Any = None, **kwargs: Any) -> None:
-        if batch_shape is not None:
-            kwargs["batch_shape"] = batch_shape
-        elif shape is not None:
-            kwargs["input_shape"] = shape
-        self.declared_dtype = dtype  # of the data, which are cast; uint8 is fine
-        for key in ("sparse", "ragged", "optional"):
-            refuse("InputLayer", **{key: (kwargs.pop(key, False), False)})
-        super().__init__(**kwargs)
-        if self.declared_input_shape is None:
-            raise ConfigError(f"{self}: needs shape=(height, width, channels), the shape of one sample.")
-
-    def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
-        return x, None
-
-    def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
-        return dy if need_dx else None
-
-    def get_config(self) -> Config:
-        assert self.declared_input_shape is not None
-        return {"batch_shape": (None, *self.declared_input_shape), "dtype": "float32", "name": self.name}
-
-
-def Input(shape: Any = None, *, batch_shape: Any = None, dtype: Any = None, name: str | None = None) -> InputLayer:
-    """The first entry of a Sequential: Input(shape=(28, 28, 1)). Keras's spelling of InputLayer."""
-    return InputLayer(shape, batch_shape=batch_shape, dtype=dtype, name=name)
 
 
 class ActivatedLayer(Layer):
@@ -77,10 +46,11 @@ class Dense(ActivatedLayer):
     """Every output is a weighted sum of all inputs: y = f(x · kernel + bias).
 
     forward   z[n,o] = bias[o] + Σ over i of x[n,i]·kernel[i,o],   y = f(z)
-    backward  z[n,o] depends on kernel[i,o] through x[n,i] alone, so dL/dkernel[i,o] = Σ over n of x[n,i]·dz[n,o], that
-    is xᵀ·dz;
-              on bias[o] with factor 1, so dL/dbias = Σ over n of dz[n]; and x[n,i] enters every z[n,o] with factor
-              kernel[i,o], so dL/dx = dz · kernelᵀ.
+    backward  With dz = dL/dz: kernel[i,o] enters z[n,o] with factor x[n,i], bias[o] with factor 1, and x[n,i] enters
+              every z[n,o] with factor kernel[i,o]. So
+                  dL/dkernel[i,o] = Σ over n of x[n,i]·dz[n,o], that is xᵀ · dz
+                  dL/dbias[o]     = Σ over n of dz[n,o]
+                  dL/dx[n,i]      = Σ over o of dz[n,o]·kernel[i,o], that is dz · kernelᵀ
 
     Args:
         units: O, outputs a sample.
@@ -104,6 +74,7 @@ class Dense(ActivatedLayer):
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
         lora_rank: Any = None,
+        lora_alpha: Any = None,
         quantization_config: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -114,15 +85,16 @@ class Dense(ActivatedLayer):
             kernel_constraint=(kernel_constraint, None),
             bias_constraint=(bias_constraint, None),
             lora_rank=(lora_rank, None),
+            lora_alpha=(lora_alpha, None),
             quantization_config=(quantization_config, None),
         )
         self.units = positive_int(units, "units", str(self))
-        self.activation = activations.get(activation)
+        self.activation = activations.get(activation, owner=f"{self}: activation")
         self.use_bias = bool(use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_initializer = initializers.get(kernel_initializer, owner=f"{self}: kernel_initializer")
+        self.bias_initializer = initializers.get(bias_initializer, owner=f"{self}: bias_initializer")
+        self.kernel_regularizer = regularizers.get(kernel_regularizer, owner=f"{self}: kernel_regularizer")
+        self.bias_regularizer = regularizers.get(bias_regularizer, owner=f"{self}: bias_regularizer")
 
     def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
         shape = input_shape[-1], self.units
@@ -160,7 +132,7 @@ class Activation(Layer):
 
     def __init__(self, activation: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.activation = activations.get(activation)
+        self.activation = activations.get(activation, owner=f"{self}: activation")
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         y = self.activation.forward(x, run.kernels)
@@ -279,4 +251,4 @@ def weighted_config(layer: Any) -> Config:
     }
 
 
-__all__ = ["ActivatedLayer", "Activation", "Dense", "Flatten", "Input", "InputLayer", "Rescaling", "Reshape"]
+__all__ = ["ActivatedLayer", "Activation", "Dense", "Flatten", "Rescaling", "Reshape"]

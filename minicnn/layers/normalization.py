@@ -7,17 +7,16 @@ from typing import Any
 import numpy as np
 
 from minicnn import initializers, regularizers
-from minicnn.arguments import finite_number
-from minicnn.errors import ConfigError, ShapeError
-from minicnn.layers.base import Layer, Run, batched, refuse
+from minicnn.arguments import finite_number, refuse
+from minicnn.layers.base import Layer, Run, axis_number, size_along
 from minicnn.typing import Array, Config, Shape
 
 
 class BatchNormalization(Layer):
     """Brings every channel to mean 0 and variance 1, then to a mean beta and a deviation gamma that are learnt.
 
-    forward   training: mean and variance over the batch and all positions, M values a channel; variance is biased
-    (divided by M)
+    forward   training: mean and variance over the batch and all positions, M values a channel; the variance is biased,
+              that is divided by M:
                   x̂ = (x − mean) / √(variance + epsilon),   y = gamma·x̂ + beta
                   moving = momentum·moving + (1 − momentum)·batch, for mean and variance
               inference, or trainable=False: the same with the moving mean and variance
@@ -54,10 +53,10 @@ class BatchNormalization(Layer):
         gamma_regularizer: Any = None,
         beta_constraint: Any = None,
         gamma_constraint: Any = None,
-        synchronized: bool = False,
         renorm: bool = False,
         renorm_clipping: Any = None,
         renorm_momentum: float = 0.99,
+        synchronized: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -65,28 +64,28 @@ class BatchNormalization(Layer):
             self,
             beta_constraint=(beta_constraint, None),
             gamma_constraint=(gamma_constraint, None),
-            synchronized=(synchronized, False),
             renorm=(renorm, False),
             renorm_clipping=(renorm_clipping, None),
             renorm_momentum=(renorm_momentum, 0.99),
+            synchronized=(synchronized, False),
         )
-        if isinstance(axis, (list, tuple)) and len(axis) == 1:
-            axis = axis[0]  # as Keras 2 writes it
-        if isinstance(axis, bool) or not isinstance(axis, int) or axis == 0:
-            raise ConfigError(f"{self}: axis must be one integer other than 0, the batch; got {axis!r}.")
-        self.axis = axis
+        self.axis = axis_number(axis, str(self))
         self.momentum = finite_number(momentum, "momentum", str(self), least=0, most=1)
         self.epsilon = finite_number(epsilon, "epsilon", str(self), least=0)
         self.center, self.scale = bool(center), bool(scale)
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
-        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
-        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.beta_initializer = initializers.get(beta_initializer, owner=f"{self}: beta_initializer")
+        self.gamma_initializer = initializers.get(gamma_initializer, owner=f"{self}: gamma_initializer")
+        self.moving_mean_initializer = initializers.get(
+            moving_mean_initializer, owner=f"{self}: moving_mean_initializer"
+        )
+        self.moving_variance_initializer = initializers.get(
+            moving_variance_initializer, owner=f"{self}: moving_variance_initializer"
+        )
+        self.beta_regularizer = regularizers.get(beta_regularizer, owner=f"{self}: beta_regularizer")
+        self.gamma_regularizer = regularizers.get(gamma_regularizer, owner=f"{self}: gamma_regularizer")
 
     def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
-        shape = (self._channels(input_shape),)
+        shape = (size_along(self.axis, input_shape, str(self)),)
         if self.scale:
             self.add_param("gamma", shape, self.gamma_initializer, dtype, rng, self.gamma_regularizer)
         if self.center:
@@ -95,7 +94,7 @@ class BatchNormalization(Layer):
         self.state["moving_variance"] = self.moving_variance_initializer(shape, dtype, rng)
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        self._channels(input_shape)
+        size_along(self.axis, input_shape, str(self))
         return input_shape
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
@@ -142,12 +141,6 @@ class BatchNormalization(Layer):
             "beta_regularizer": regularizers.serialize(self.beta_regularizer),
             "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
         }
-
-    def _channels(self, input_shape: Shape) -> int:
-        rank = len(input_shape) + 1
-        if not -rank < self.axis < rank:
-            raise ShapeError(f"{self}: axis {self.axis} is not in input {batched(input_shape)}; use axis=-1.")
-        return (0, *input_shape)[self.axis]
 
     def _rows(self, x: Array) -> Array:
         last = np.moveaxis(x, self.axis, -1)

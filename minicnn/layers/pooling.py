@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.arguments import refuse
 from minicnn.geometry import Windows, padding_name, pair, place_windows
-from minicnn.layers.base import Layer, Run, refuse
+from minicnn.layers.base import Layer, Run
 from minicnn.typing import Array, Config, Shape
 
 
@@ -22,9 +23,10 @@ class _Pooling(Layer):
         strides: Any = None,
         padding: str = "valid",
         data_format: str | None = None,
+        name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(name=name, **kwargs)
         refuse(self, data_format=(data_format or "channels_last", "channels_last"))
         self.pool_size = pair(pool_size, "pool_size", str(self))
         self.strides = self.pool_size if strides is None else pair(strides, "strides", str(self))

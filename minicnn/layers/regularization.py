@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.arguments import finite_number
-from minicnn.errors import ConfigError
+from minicnn.arguments import finite_number, refuse, seed_or_none
 from minicnn.kernels.dropout import KEEP_RANGE, dropout_key
-from minicnn.layers.base import Layer, Run, refuse
+from minicnn.layers.base import Layer, Run
 from minicnn.typing import Array, Config
 
 
@@ -33,9 +32,7 @@ class Dropout(Layer):
         super().__init__(**kwargs)
         refuse(self, noise_shape=(noise_shape, None))
         self.rate = finite_number(rate, "rate", str(self), least=0, most=1)
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
-            raise ConfigError(f"{self}: seed must be a non-negative integer or None, got {seed!r}.")
-        self.seed = None if seed is None else int(seed)
+        self.seed = seed_or_none(seed, str(self))
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         return self._masked(x, run), None

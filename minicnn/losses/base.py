@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.arguments import dtype_or_none, refuse_unknown
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.kernels import KernelSet
 from minicnn.naming import snake_case
@@ -29,16 +30,30 @@ class Loss:
     sample's loss, (N, ..., K). Weights, and the division by how many there are, are added by `reduce` and `scaled`.
 
     Args:
+        name: for messages; None is the class's name in snake case.
         reduction: "sum_over_batch_size" (Σ weight·loss / number of losses), "sum", "mean" (the same as the first),
             "mean_with_sample_weight" (Σ weight·loss / Σ weight) or None (no reduction; not for training).
-        name: for messages; None is the class's name in snake case.
+        dtype: "float32" or "float64", in which a call of the loss computes; None takes that of y_pred, as training does
+            in any case.
+
+    Raises ConfigError for arguments that are unknown or wrong.
     """
 
     activations: tuple[type, ...] = ()
     """The output activations that this loss is differentiated through: behind one of them it takes the logits."""
 
-    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: str | None = None,
+        **unknown: Any,
+    ) -> None:
+        refuse_unknown(unknown, self)
+        if name is not None and not isinstance(name, str):
+            raise ConfigError(f"{type(self).__name__}: name must be a string or None, got {name!r}.")
         self.name = name or snake_case(type(self).__name__)
+        self.dtype = dtype_or_none(dtype, type(self).__name__)
         if reduction == "auto":
             reduction = "sum_over_batch_size"  # Keras 2's word for it
         if reduction not in REDUCTIONS:
@@ -49,11 +64,16 @@ class Loss:
 
     def value(self, y_true: Array, y_pred: Array) -> Array:
         """One loss for each sample."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__}: minicnn has no automatic differentiation: "
+            "write value(y_true, y_pred) and gradient(y_true, y_pred)."
+        )
 
     def gradient(self, y_true: Array, y_pred: Array) -> Array:
         """d value / d y_pred, of y_pred's shape."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__}: minicnn has no automatic differentiation: write gradient(y_true, y_pred)."
+        )
 
     def check(self, y_true: Array, output_shape: tuple[int, ...]) -> None:
         """Raise DataError or ShapeError unless y_true (N, ...) can be compared with outputs (N, *output_shape)."""
@@ -65,8 +85,10 @@ class Loss:
             )
 
     def align(self, y_true: Array, y_pred: Array) -> Array:
-        """y_true as floating-point numbers in the shape that value and gradient need: (N,) becomes (N, 1) where y_pred
-        has (N, 1)."""
+        """y_true as floating-point numbers in the shape that value and gradient need.
+
+        (N,) becomes (N, 1) where y_pred has (N, 1).
+        """
         if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
             y_true = y_true[..., None]
         return np.asarray(y_true, y_pred.dtype)
@@ -74,8 +96,28 @@ class Loss:
     # -- what is the same for all
 
     def value_and_gradient(self, y_true: Array, y_pred: Array, kernels: KernelSet) -> tuple[Array, Array]:
-        """Both at once; losses with a kernel of their own share the work."""
-        return np.asarray(self.value(y_true, y_pred)), np.asarray(self.gradient(y_true, y_pred), y_pred.dtype)
+        """Both at once, in y_pred's dtype; losses with a kernel of their own share the work.
+
+        Raises ShapeError if value or gradient returned another shape than Loss asks for.
+        """
+        losses = self._losses(y_true, y_pred)
+        gradient = np.asarray(self.gradient(y_true, y_pred), y_pred.dtype)
+        if gradient.shape != y_pred.shape:
+            raise ShapeError(
+                f"{self.name}: gradient must have y_pred's shape {y_pred.shape}, got {gradient.shape}; "
+                "return the derivative of each sample's loss by each of its outputs."
+            )
+        return losses, gradient
+
+    def _losses(self, y_true: Array, y_pred: Array) -> Array:
+        """value, checked: a loss that is not one a sample would be weighted and averaged wrongly without a word."""
+        losses = np.asarray(self.value(y_true, y_pred), y_pred.dtype)
+        if losses.shape != y_pred.shape[:-1]:
+            raise ShapeError(
+                f"{self.name}: value must return one loss a sample, of shape {y_pred.shape[:-1]} for y_pred "
+                f"{y_pred.shape}, got {losses.shape}; take the mean over axis=-1."
+            )
+        return losses
 
     def weights(self, losses: Array, sample_weight: Array | None) -> tuple[Array, float]:
         """The weight of each loss, and what their weighted sum is divided by."""
@@ -101,10 +143,10 @@ class Loss:
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """The loss of arrays, reduced to a number (an array of losses with reduction=None)."""
-        y_pred = _floating(y_pred)
+        y_pred = _floating(y_pred) if self.dtype is None else np.asarray(y_pred, self.dtype)
         y_true = np.asarray(y_true)
         self.check(y_true, y_pred.shape[1:])
-        losses = np.asarray(self.value(self.align(y_true, y_pred), y_pred))
+        losses = self._losses(self.align(y_true, y_pred), y_pred)
         if self.reduction in (None, "none"):
             w, _ = self.weights(losses, sample_weight)
             return losses * w
@@ -112,7 +154,7 @@ class Loss:
 
     def on_logits(self) -> Loss:
         """The same loss, taking logits, for losses that have `activations`: what training uses behind one of them."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} names activations and must override on_logits().")
 
     def get_config(self) -> Config:
         """The constructor's arguments under Keras's keys."""
@@ -120,18 +162,11 @@ class Loss:
 
     @classmethod
     def from_config(cls, config: Config) -> Loss:
-        """The loss that get_config, or a Keras file, described."""
+        """The loss that get_config, or a Keras file, described. A dtype is left out, as Keras's get_config does."""
         return cls(**{k: v for k, v in config.items() if k not in ("fn", "dtype")})
 
     def __repr__(self) -> str:
         return f"<loss {self.name}>"
-
-
-def only_default(kwargs: Config, owner: str) -> None:
-    """Raise ConfigError for arguments of Keras that are not supported, unless they are None."""
-    for key, value in kwargs.items():
-        if value is not None:
-            raise ConfigError(f"{owner}: {key}={value!r} is not supported by minicnn; leave it out.")
 
 
 def _floating(array: Any) -> Array:

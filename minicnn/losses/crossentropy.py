@@ -8,10 +8,10 @@ import numpy as np
 
 from minicnn.activations import Sigmoid
 from minicnn.activations import Softmax as SoftmaxActivation
-from minicnn.arguments import finite_number
+from minicnn.arguments import finite_number, refuse
 from minicnn.errors import ConfigError, DataError, ShapeError
 from minicnn.kernels import NUMPY, KernelSet
-from minicnn.losses.base import Loss, only_default
+from minicnn.losses.base import Loss
 from minicnn.typing import Array, Config
 
 EPSILON = 1e-7
@@ -28,9 +28,16 @@ class _CrossEntropy(Loss):
     activations = (SoftmaxActivation, Sigmoid)
 
     def __init__(
-        self, from_logits: bool, reduction: str | None, name: str | None, label_smoothing: float = 0.0, axis: int = -1
+        self,
+        from_logits: bool,
+        label_smoothing: float,
+        axis: int,
+        reduction: str | None,
+        name: str | None,
+        dtype: str | None,
+        **unknown: Any,
     ) -> None:
-        super().__init__(reduction, name)
+        super().__init__(name, reduction, dtype, **unknown)
         self.from_logits = bool(from_logits)
         self.label_smoothing = finite_number(label_smoothing, "label_smoothing", self.name, least=0, most=1)
         if axis != -1:
@@ -45,7 +52,17 @@ class _CrossEntropy(Loss):
         return type(self)(**{**self.get_config(), "from_logits": True})
 
 
-class CategoricalCrossentropy(_CrossEntropy):
+class _SoftmaxCrossEntropy(_CrossEntropy):
+    """One class of several: loss and gradient come out of one computation."""
+
+    def value(self, y_true: Array, y_pred: Array) -> Array:
+        return self.value_and_gradient(y_true, y_pred, NUMPY)[0]
+
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
+        return self.value_and_gradient(y_true, y_pred, NUMPY)[1]
+
+
+class CategoricalCrossentropy(_SoftmaxCrossEntropy):
     """Cross-entropy with one-hot labels (or distributions): L = −Σ over k of t_k·log p_k.
 
     On probabilities: p is divided by its sum, then clipped to [1e-7, 1 − 1e-7]; dL/dp_k = −t_k/p_k where not clipped,
@@ -62,10 +79,10 @@ class CategoricalCrossentropy(_CrossEntropy):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "categorical_crossentropy",
-        **kwargs: Any,
+        dtype: str | None = None,
+        **unknown: Any,
     ) -> None:
-        only_default(kwargs, "CategoricalCrossentropy")
-        super().__init__(from_logits, reduction, name, label_smoothing, axis)
+        super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype, **unknown)
 
     def check(self, y_true: Array, output_shape: tuple[int, ...]) -> None:
         if y_true.shape[1:] != output_shape:
@@ -80,12 +97,6 @@ class CategoricalCrossentropy(_CrossEntropy):
             number = t.dtype.type
             t = t * number(1 - self.label_smoothing) + number(self.label_smoothing / t.shape[-1])
         return t
-
-    def value(self, y_true: Array, y_pred: Array) -> Array:
-        return self.value_and_gradient(y_true, y_pred, NUMPY)[0]
-
-    def gradient(self, y_true: Array, y_pred: Array) -> Array:
-        return self.value_and_gradient(y_true, y_pred, NUMPY)[1]
 
     def value_and_gradient(self, y_true: Array, y_pred: Array, kernels: KernelSet) -> tuple[Array, Array]:
         if self.from_logits:
@@ -103,7 +114,7 @@ class CategoricalCrossentropy(_CrossEntropy):
         return {**super().get_config(), "label_smoothing": self.label_smoothing, "axis": -1}
 
 
-class SparseCategoricalCrossentropy(_CrossEntropy):
+class SparseCategoricalCrossentropy(_SoftmaxCrossEntropy):
     """Cross-entropy with class numbers: L = −log p_t. CategoricalCrossentropy of the one-hot labels.
 
     On probabilities: clipped to [1e-7, 1 − 1e-7], then taken as softmax logits log p, which divides by their sum.
@@ -118,11 +129,11 @@ class SparseCategoricalCrossentropy(_CrossEntropy):
         reduction: str | None = "sum_over_batch_size",
         axis: int = -1,
         name: str | None = "sparse_categorical_crossentropy",
-        **kwargs: Any,
+        dtype: str | None = None,
+        **unknown: Any,
     ) -> None:
-        only_default(kwargs, "SparseCategoricalCrossentropy")
-        only_default({"ignore_class": ignore_class}, "SparseCategoricalCrossentropy")
-        super().__init__(from_logits, reduction, name, axis=axis)
+        refuse(type(self).__name__, ignore_class=(ignore_class, None))
+        super().__init__(from_logits, 0.0, axis, reduction, name, dtype, **unknown)
 
     def check(self, y_true: Array, output_shape: tuple[int, ...]) -> None:
         if y_true.shape[1:] not in (output_shape[:-1], (*output_shape[:-1], 1)):
@@ -135,12 +146,6 @@ class SparseCategoricalCrossentropy(_CrossEntropy):
     def align(self, y_true: Array, y_pred: Array) -> Array:
         numbers = y_true.reshape(y_pred.shape[:-1]).astype(np.int64)
         return np.asarray(numbers[..., None] == np.arange(y_pred.shape[-1]), y_pred.dtype)
-
-    def value(self, y_true: Array, y_pred: Array) -> Array:
-        return self.value_and_gradient(y_true, y_pred, NUMPY)[0]
-
-    def gradient(self, y_true: Array, y_pred: Array) -> Array:
-        return self.value_and_gradient(y_true, y_pred, NUMPY)[1]
 
     def value_and_gradient(self, y_true: Array, y_pred: Array, kernels: KernelSet) -> tuple[Array, Array]:
         classes = y_pred.shape[-1]
@@ -170,10 +175,10 @@ class BinaryCrossentropy(_CrossEntropy):
         axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "binary_crossentropy",
-        **kwargs: Any,
+        dtype: str | None = None,
+        **unknown: Any,
     ) -> None:
-        only_default(kwargs, "BinaryCrossentropy")
-        super().__init__(from_logits, reduction, name, label_smoothing, axis)
+        super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype, **unknown)
 
     def align(self, y_true: Array, y_pred: Array) -> Array:
         t = super().align(y_true, y_pred)

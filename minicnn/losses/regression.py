@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.losses.base import Loss, only_default
+from minicnn.losses.base import Loss
 from minicnn.typing import Array
 
 
@@ -17,10 +17,13 @@ class MeanSquaredError(Loss):
     """
 
     def __init__(
-        self, reduction: str | None = "sum_over_batch_size", name: str | None = "mean_squared_error", **kwargs: Any
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "mean_squared_error",
+        dtype: str | None = None,
+        **unknown: Any,
     ) -> None:
-        only_default(kwargs, "MeanSquaredError")
-        super().__init__(reduction, name)
+        super().__init__(name, reduction, dtype, **unknown)
 
     def value(self, y_true: Array, y_pred: Array) -> Array:
         return np.asarray(np.mean((y_pred - y_true) ** 2, axis=-1))

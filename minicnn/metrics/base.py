@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from minicnn.arguments import dtype_or_none, refuse_unknown
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.naming import snake_case
 from minicnn.typing import Array, Config
@@ -17,7 +18,7 @@ class Metric:
 
         class Largest(Metric):
             def __init__(self, name="largest"):
-                super().__init__(name)
+                super().__init__(name=name)
                 self.reset_state()
 
             def reset_state(self):
@@ -30,28 +31,32 @@ class Metric:
                 return float(self.largest)
 
     Args:
-        name: its key in the logs; None makes one of the class's name: TopKAccuracy, top_k_accuracy.
         dtype: None, "float32" or "float64", kept for Keras's files; results are Python floats in any case.
+        name: its key in the logs; None makes one of the class's name: TopKAccuracy, top_k_accuracy.
+
+    The order is Keras 3's; the metrics that exist here take the name first. Raises ConfigError for arguments that are
+    unknown or wrong.
     """
 
     direction: ClassVar[str | None] = None
     """"max" if larger is better, "min" if smaller is, for callbacks in mode "auto"; None leaves it to the name."""
 
-    def __init__(self, name: str | None = None, dtype: str | None = None) -> None:
+    def __init__(self, dtype: str | None = None, name: str | None = None, **unknown: Any) -> None:
+        refuse_unknown(unknown, self)
         if name is not None and (not isinstance(name, str) or not name):
             raise ConfigError(f"{type(self).__name__}: name must be a string that is not empty, got {name!r}.")
-        if dtype not in (None, "float32", "float64"):
-            raise ConfigError(f'{type(self).__name__}: dtype must be None, "float32" or "float64", got {dtype!r}.')
         self.name = name or snake_case(type(self).__name__)
-        self.dtype = dtype
+        self.dtype = dtype_or_none(dtype, type(self).__name__)
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:
         """Take in a batch: update_state(y_true, y_pred, sample_weight=None); sample_weight is (N,) or None."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} must override update_state(y_true, y_pred, sample_weight=None)."
+        )
 
     def result(self) -> float:
         """The value over all batches since reset_state."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must override result().")
 
     def reset_state(self) -> None:
         """Forget all batches."""
@@ -77,8 +82,8 @@ class Metric:
 class _WeightedMean(Metric):
     """sum(w·value) / sum(w); 0 before the first value."""
 
-    def __init__(self, name: str | None = None, dtype: str | None = None) -> None:
-        super().__init__(name, dtype)
+    def __init__(self, name: str | None = None, dtype: str | None = None, **unknown: Any) -> None:
+        super().__init__(dtype, name, **unknown)
         self.reset_state()
 
     def reset_state(self) -> None:
@@ -116,6 +121,9 @@ class _WeightedMean(Metric):
 class Mean(_WeightedMean):
     """The weighted mean of values that are handed in: update_state(values, sample_weight=None), values (N, ...)."""
 
+    def __init__(self, name: str | None = "mean", dtype: str | None = None, **unknown: Any) -> None:
+        super().__init__(name, dtype, **unknown)
+
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
         self._add(values, sample_weight)
 
@@ -125,7 +133,7 @@ class SampleMetric(_WeightedMean):
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
         """One value a sample, (N,), or a pixel, (N, ...)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must override values(y_true, y_pred).")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         self._add(self.values(y_true, y_pred), sample_weight)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.arguments import refuse
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.metrics.base import Metric, SampleMetric, same_shape
 from minicnn.typing import Array, Config
@@ -24,6 +25,9 @@ class Accuracy(SampleMetric):
 
     direction = "max"
 
+    def __init__(self, name: str | None = "accuracy", dtype: str | None = None, **unknown: Any) -> None:
+        super().__init__(name, dtype, **unknown)
+
     def values(self, y_true: Any, y_pred: Any) -> Array:
         return accuracy(y_true, y_pred)
 
@@ -39,12 +43,14 @@ class BinaryAccuracy(SampleMetric):
 
     direction = "max"
 
-    def __init__(self, name: str | None = None, dtype: str | None = None, threshold: float = 0.5) -> None:
+    def __init__(
+        self, name: str | None = "binary_accuracy", dtype: str | None = None, threshold: float = 0.5, **unknown: Any
+    ) -> None:
         is_number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
         if not is_number or not math.isfinite(threshold):
             raise ConfigError(f"BinaryAccuracy: threshold must be a finite number, got {threshold!r}.")
         self.threshold = float(threshold)
-        super().__init__(name, dtype)
+        super().__init__(name, dtype, **unknown)
 
     def values(self, y_true: Any, y_pred: Any) -> Array:
         return binary_accuracy(y_true, y_pred, self.threshold)
@@ -67,6 +73,9 @@ class CategoricalAccuracy(SampleMetric):
 
     direction = "max"
 
+    def __init__(self, name: str | None = "categorical_accuracy", dtype: str | None = None, **unknown: Any) -> None:
+        super().__init__(name, dtype, **unknown)
+
     def values(self, y_true: Any, y_pred: Any) -> Array:
         return categorical_accuracy(y_true, y_pred)
 
@@ -81,6 +90,11 @@ class SparseCategoricalAccuracy(SampleMetric):
     """The share of samples whose class is predicted, for class numbers. See sparse_categorical_accuracy."""
 
     direction = "max"
+
+    def __init__(
+        self, name: str | None = "sparse_categorical_accuracy", dtype: str | None = None, **unknown: Any
+    ) -> None:
+        super().__init__(name, dtype, **unknown)
 
     def values(self, y_true: Any, y_pred: Any) -> Array:
         return sparse_categorical_accuracy(y_true, y_pred)
@@ -100,9 +114,11 @@ class TopKCategoricalAccuracy(SampleMetric):
 
     direction = "max"
 
-    def __init__(self, k: int = 5, name: str | None = None, dtype: str | None = None) -> None:
+    def __init__(
+        self, k: int = 5, name: str | None = "top_k_categorical_accuracy", dtype: str | None = None, **unknown: Any
+    ) -> None:
         self.k = _positive(self, k)
-        super().__init__(name, dtype)
+        super().__init__(name, dtype, **unknown)
 
     def values(self, y_true: Any, y_pred: Any) -> Array:
         return top_k_categorical_accuracy(y_true, y_pred, self.k)
@@ -111,8 +127,9 @@ class TopKCategoricalAccuracy(SampleMetric):
         return {**super().get_config(), "k": self.k}
 
 
-def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Array:
+def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5, from_sorted_ids: bool = False) -> Array:
     """As top_k_categorical_accuracy, with class numbers as y_true: (...) or (..., 1), y_pred (..., K), result (...)."""
+    refuse("sparse_top_k_categorical_accuracy", from_sorted_ids=(from_sorted_ids, False))
     y_true, y_pred = _sparse_pair("sparse_top_k_categorical_accuracy", y_true, y_pred)
     return _in_top_k(y_true.astype(np.int64), y_pred, k)
 
@@ -125,14 +142,14 @@ class SparseTopKCategoricalAccuracy(SampleMetric):
     def __init__(
         self,
         k: int = 5,
-        name: str | None = None,
+        name: str | None = "sparse_top_k_categorical_accuracy",
         dtype: str | None = None,
         from_sorted_ids: bool = False,
+        **unknown: Any,
     ) -> None:
-        if from_sorted_ids:
-            raise ConfigError(f"{type(self).__name__}: from_sorted_ids is not supported by minicnn; leave it at False.")
+        refuse(type(self).__name__, from_sorted_ids=(from_sorted_ids, False))
         self.k = _positive(self, k)
-        super().__init__(name, dtype)
+        super().__init__(name, dtype, **unknown)
 
     def values(self, y_true: Any, y_pred: Any) -> Array:
         return sparse_top_k_categorical_accuracy(y_true, y_pred, self.k)

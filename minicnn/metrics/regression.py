@@ -12,9 +12,7 @@ from minicnn.typing import Array
 
 def mean_squared_error(y_true: Any, y_pred: Any) -> Array:
     """Mean of (y_true − y_pred)² over the last axis, in float64."""
-    y_true, y_pred = same_shape("mean_squared_error", y_true, y_pred)
-    result: Array = np.mean(np.square(y_true.astype(np.float64) - y_pred), axis=-1)
-    return result
+    return _mean_error("mean_squared_error", np.square, y_true, y_pred)
 
 
 class MeanSquaredError(SampleMetric):
@@ -22,15 +20,16 @@ class MeanSquaredError(SampleMetric):
 
     direction = "min"
 
+    def __init__(self, name: str | None = "mean_squared_error", dtype: str | None = None, **unknown: Any) -> None:
+        super().__init__(name, dtype, **unknown)
+
     def values(self, y_true: Any, y_pred: Any) -> Array:
         return mean_squared_error(y_true, y_pred)
 
 
 def mean_absolute_error(y_true: Any, y_pred: Any) -> Array:
     """Mean of |y_true − y_pred| over the last axis, in float64."""
-    y_true, y_pred = same_shape("mean_absolute_error", y_true, y_pred)
-    result: Array = np.mean(np.abs(y_true.astype(np.float64) - y_pred), axis=-1)
-    return result
+    return _mean_error("mean_absolute_error", np.abs, y_true, y_pred)
 
 
 class MeanAbsoluteError(SampleMetric):
@@ -38,5 +37,14 @@ class MeanAbsoluteError(SampleMetric):
 
     direction = "min"
 
+    def __init__(self, name: str | None = "mean_absolute_error", dtype: str | None = None, **unknown: Any) -> None:
+        super().__init__(name, dtype, **unknown)
+
     def values(self, y_true: Any, y_pred: Any) -> Array:
         return mean_absolute_error(y_true, y_pred)
+
+
+def _mean_error(owner: str, size: np.ufunc, y_true: Any, y_pred: Any) -> Array:
+    true, pred = same_shape(owner, y_true, y_pred)
+    result: Array = np.mean(size(true.astype(np.float64) - pred), axis=-1)
+    return result

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minicnn.errors import ConfigError
-from minicnn.optimizers.base import CommonArguments, Optimizer, scalars
+from minicnn.optimizers.base import Optimizer, scalars
 from minicnn.optimizers.schedules import LearningRateSchedule
 from minicnn.typing import Array, Config
 
@@ -28,7 +28,7 @@ class Adam(Optimizer):
         beta_2: the same for the mean squared gradient.
         epsilon: added to the root, outside the bias correction.
         amsgrad: divide by the largest mean squared gradient so far.
-        common: the arguments of every optimizer; see Optimizer.
+        weight_decay and those after it: the arguments of every optimizer; see Optimizer.
 
     Source: Kingma and Ba 2015; Reddi, Kale and Kumar 2018 (amsgrad).
     """
@@ -40,9 +40,32 @@ class Adam(Optimizer):
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         amsgrad: bool = False,
-        **common: Unpack[CommonArguments],
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        **keras_2: Any,
     ) -> None:
-        super().__init__(learning_rate, **common)
+        super().__init__(
+            learning_rate,
+            weight_decay,
+            clipnorm,
+            clipvalue,
+            global_clipnorm,
+            use_ema,
+            ema_momentum,
+            ema_overwrite_frequency,
+            loss_scale_factor,
+            gradient_accumulation_steps,
+            name,
+            **keras_2,
+        )
         self.beta_1 = self._number(beta_1, "beta_1", below=1.0)
         self.beta_2 = self._number(beta_2, "beta_2", below=1.0)
         self.epsilon = self._number(epsilon, "epsilon")
@@ -88,8 +111,34 @@ class AdamW(Adam):
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         amsgrad: bool = False,
-        **common: Any,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        **keras_2: Any,
     ) -> None:
         if weight_decay is None:
             raise ConfigError("AdamW: weight_decay must be a number, got None; use Adam without one.")
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **common)
+        super().__init__(
+            learning_rate,
+            beta_1,
+            beta_2,
+            epsilon,
+            amsgrad,
+            weight_decay,
+            clipnorm,
+            clipvalue,
+            global_clipnorm,
+            use_ema,
+            ema_momentum,
+            ema_overwrite_frequency,
+            loss_scale_factor,
+            gradient_accumulation_steps,
+            name,
+            **keras_2,
+        )

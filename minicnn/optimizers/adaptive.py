@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minicnn.optimizers.base import CommonArguments, Optimizer, scalars
+from minicnn.optimizers.base import Optimizer, scalars
 from minicnn.optimizers.schedules import LearningRateSchedule
 from minicnn.typing import Array, Config
 
@@ -23,7 +23,7 @@ class RMSprop(Optimizer):
         momentum: 0 to 1; the share of the last step that is added to the next one. 0 is none.
         epsilon: added under the root.
         centered: divide by the deviation of the gradient instead, without the part that its mean contributes.
-        common: the arguments of every optimizer; see Optimizer.
+        weight_decay and those after it: the arguments of every optimizer; see Optimizer.
 
     Source: Hinton 2012, lecture 6e; Graves 2013 (centered).
     """
@@ -35,9 +35,32 @@ class RMSprop(Optimizer):
         momentum: float = 0.0,
         epsilon: float = 1e-7,
         centered: bool = False,
-        **common: Unpack[CommonArguments],
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        **keras_2: Any,
     ) -> None:
-        super().__init__(learning_rate, **common)
+        super().__init__(
+            learning_rate,
+            weight_decay,
+            clipnorm,
+            clipvalue,
+            global_clipnorm,
+            use_ema,
+            ema_momentum,
+            ema_overwrite_frequency,
+            loss_scale_factor,
+            gradient_accumulation_steps,
+            name,
+            **keras_2,
+        )
         self.rho = self._number(rho, "rho", below=1.0)
         self.momentum = self._number(momentum, "momentum", most=1.0)
         self.epsilon = self._number(epsilon, "epsilon")
@@ -75,7 +98,7 @@ class Adagrad(Optimizer):
         learning_rate: a number or a schedule.
         initial_accumulator_value: not negative; where the sums start.
         epsilon: added under the root.
-        common: the arguments of every optimizer; see Optimizer.
+        weight_decay and those after it: the arguments of every optimizer; see Optimizer.
 
     Source: Duchi, Hazan and Singer 2011.
     """
@@ -85,9 +108,32 @@ class Adagrad(Optimizer):
         learning_rate: float | LearningRateSchedule = 0.001,
         initial_accumulator_value: float = 0.1,
         epsilon: float = 1e-7,
-        **common: Unpack[CommonArguments],
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        **keras_2: Any,
     ) -> None:
-        super().__init__(learning_rate, **common)
+        super().__init__(
+            learning_rate,
+            weight_decay,
+            clipnorm,
+            clipvalue,
+            global_clipnorm,
+            use_ema,
+            ema_momentum,
+            ema_overwrite_frequency,
+            loss_scale_factor,
+            gradient_accumulation_steps,
+            name,
+            **keras_2,
+        )
         self.initial_accumulator_value = self._number(initial_accumulator_value, "initial_accumulator_value")
         self.epsilon = self._number(epsilon, "epsilon")
 
@@ -119,7 +165,7 @@ class Adadelta(Optimizer):
         learning_rate: a number or a schedule.
         rho: at least 0, below 1; the share of both means that is kept from step to step.
         epsilon: added under the roots.
-        common: the arguments of every optimizer; see Optimizer.
+        weight_decay and those after it: the arguments of every optimizer; see Optimizer.
 
     Source: Zeiler 2012.
     """
@@ -129,9 +175,32 @@ class Adadelta(Optimizer):
         learning_rate: float | LearningRateSchedule = 0.001,
         rho: float = 0.95,
         epsilon: float = 1e-7,
-        **common: Unpack[CommonArguments],
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        **keras_2: Any,
     ) -> None:
-        super().__init__(learning_rate, **common)
+        super().__init__(
+            learning_rate,
+            weight_decay,
+            clipnorm,
+            clipvalue,
+            global_clipnorm,
+            use_ema,
+            ema_momentum,
+            ema_overwrite_frequency,
+            loss_scale_factor,
+            gradient_accumulation_steps,
+            name,
+            **keras_2,
+        )
         self.rho = self._number(rho, "rho", below=1.0)
         self.epsilon = self._number(epsilon, "epsilon")
 

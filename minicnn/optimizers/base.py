@@ -6,11 +6,11 @@ import inspect
 import math
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minicnn.arguments import finite_number
+from minicnn.arguments import finite_number, refuse, refuse_unknown
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.naming import snake_case
 from minicnn.optimizers import schedules
@@ -20,7 +20,7 @@ from minicnn.typing import Array, Config
 if TYPE_CHECKING:
     from minicnn.kernels import KernelSet
 
-# Keras's arguments that are not supported, with the default that they must have.
+# Keras's arguments that are not supported, in its order, with the default that they must have.
 _UNSUPPORTED = {
     "use_ema": False,
     "ema_momentum": 0.99,
@@ -28,23 +28,6 @@ _UNSUPPORTED = {
     "loss_scale_factor": None,
     "gradient_accumulation_steps": None,
 }
-
-
-class CommonArguments(TypedDict, total=False):
-    """The keyword arguments that every optimizer takes; Optimizer describes them."""
-
-    weight_decay: float | None
-    clipnorm: float | None
-    clipvalue: float | None
-    global_clipnorm: float | None
-    use_ema: bool
-    ema_momentum: float
-    ema_overwrite_frequency: int | None
-    loss_scale_factor: float | None
-    gradient_accumulation_steps: int | None
-    name: str | None
-    lr: float
-    decay: float
 
 
 class Optimizer:
@@ -57,36 +40,50 @@ class Optimizer:
         learning_rate: a number, not negative, or a LearningRateSchedule. Keras 2's name `lr` is taken too.
         weight_decay: before each update every weight shrinks by learning_rate · weight_decay of itself; None for none.
         clipnorm: scale the gradient of each parameter (a kernel, a bias) down to this norm if it is larger.
-        global_clipnorm: scale all gradients together down to this norm if theirs is larger.
-        clipvalue: cut every gradient off at ±clipvalue. At most one of the three may be given.
+        clipvalue: cut every gradient off at ±clipvalue.
+        global_clipnorm: scale all gradients together down to this norm if theirs is larger. At most one of these three
+            may be given.
         name: of the optimizer in files; None takes the class's name.
         use_ema, ema_momentum, ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps: of Keras, not
             supported; they must have their default.
+        keras_2: `lr`, and `decay` if it is 0.
 
     Raises ConfigError for arguments that are unknown or out of range.
     """
 
-    def __init__(self, learning_rate: float | LearningRateSchedule, **common: Unpack[CommonArguments]) -> None:
-        arguments: dict[str, Any] = dict(common)
-        if "lr" in arguments:
-            learning_rate = self._rate_of_keras_2(learning_rate, arguments.pop("lr"))
-        if arguments.pop("decay", None):
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        **keras_2: Any,
+    ) -> None:
+        if "lr" in keras_2:
+            learning_rate = self._rate_of_keras_2(learning_rate, keras_2.pop("lr"))
+        if decay := keras_2.pop("decay", None):
             raise ConfigError(
-                f"{self}: decay={common['decay']!r} is not supported; give learning_rate="
-                f"schedules.InverseTimeDecay({learning_rate!r}, 1, {common['decay']!r}) instead."
+                f"{self}: decay={decay!r} is not supported; give learning_rate="
+                f"schedules.InverseTimeDecay({learning_rate!r}, 1, {decay!r}) instead."
             )
-        for argument, default in _UNSUPPORTED.items():
-            if (value := arguments.pop(argument, default)) != default:
-                raise ConfigError(f"{self}: {argument}={value!r} is not supported by minicnn; leave it at {default!r}.")
-        name = arguments.pop("name", None)
+        refuse_unknown(keras_2, self)
+        unsupported = (use_ema, ema_momentum, ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps)
+        for value, (argument, default) in zip(unsupported, _UNSUPPORTED.items(), strict=True):
+            refuse(type(self).__name__, **{argument: (value, default)})
         if name is not None and not isinstance(name, str):
             raise ConfigError(f"{self}: name must be a string or None, got {name!r}.")
         self.name = name or snake_case(type(self).__name__)
-        self.weight_decay = self._number(arguments.pop("weight_decay", None), "weight_decay", optional=True)
-        clips = {key: arguments.pop(key, None) for key in ("clipnorm", "global_clipnorm", "clipvalue")}
-        if arguments:
-            raise ConfigError(f"{self}: unknown argument {next(iter(arguments))!r}; see help({type(self).__name__}).")
-        self.clipnorm, self.global_clipnorm, self.clipvalue = self._checked_clips(clips)
+        self.weight_decay = self._number(weight_decay, "weight_decay", optional=True)
+        self.clipnorm, self.global_clipnorm, self.clipvalue = self._checked_clips(
+            {"clipnorm": clipnorm, "global_clipnorm": global_clipnorm, "clipvalue": clipvalue}
+        )
         self._learning_rate = self._checked_rate(learning_rate)
         self.iterations = 0
         self.slots: dict[str, Array] = {}
@@ -104,7 +101,9 @@ class Optimizer:
 
         learning_rate is the one in force at this step, decay the fraction by which the weights shrink first.
         """
-        raise NotImplementedError(f"{type(self).__name__} must override update.")
+        raise NotImplementedError(
+            f"{type(self).__name__} must override update(weights, gradients, learning_rate, decay, kernels)."
+        )
 
     def new_slot(self, name: str, size: int, dtype: np.dtype[Any]) -> Array:
         """The first values of a slot for `size` weights: zeros, unless a subclass says otherwise."""

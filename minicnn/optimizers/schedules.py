@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from minicnn.arguments import finite_number
+from minicnn.arguments import finite_number, refuse_unknown
 from minicnn.errors import ConfigError
 from minicnn.lookup import resolve, table_of
 from minicnn.typing import Config
@@ -18,6 +18,9 @@ from minicnn.typing import Config
 
 class LearningRateSchedule:
     """A function of the step number. Subclasses override __call__, and get_config if they are to be saved."""
+
+    def __init__(self, **unknown: Any) -> None:
+        refuse_unknown(unknown, self)
 
     def __call__(self, step: int) -> float:
         """The learning rate at that step: the number of updates made before."""
@@ -33,7 +36,41 @@ class LearningRateSchedule:
         return cls(**config)
 
 
-class ExponentialDecay(LearningRateSchedule):
+class _SteadyDecay(LearningRateSchedule):
+    """What the two decays that never end share: their arguments, and the time in units of decay_steps."""
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        decay_rate: float,
+        staircase: bool,
+        name: str,
+        **unknown: Any,
+    ) -> None:
+        super().__init__(**unknown)
+        self.initial_learning_rate = _rate(initial_learning_rate, "initial_learning_rate", self)
+        self.decay_steps = _steps(decay_steps, self)
+        self.decay_rate = _rate(decay_rate, "decay_rate", self)
+        self.staircase = bool(staircase)
+        self.name = name
+
+    def periods(self, step: int) -> float:
+        """How many decay_steps have passed; only whole ones with staircase."""
+        p = step / self.decay_steps
+        return math.floor(p) if self.staircase else p
+
+    def get_config(self) -> Config:
+        return {
+            "initial_learning_rate": self.initial_learning_rate,
+            "decay_steps": self.decay_steps,
+            "decay_rate": self.decay_rate,
+            "staircase": self.staircase,
+            "name": self.name,
+        }
+
+
+class ExponentialDecay(_SteadyDecay):
     """initial_learning_rate · decay_rate^(step / decay_steps).
 
     Args:
@@ -51,28 +88,15 @@ class ExponentialDecay(LearningRateSchedule):
         decay_rate: float,
         staircase: bool = False,
         name: str = "ExponentialDecay",
+        **unknown: Any,
     ) -> None:
-        self.initial_learning_rate = _rate(initial_learning_rate, "initial_learning_rate", self)
-        self.decay_steps = _steps(decay_steps, self)
-        self.decay_rate = _rate(decay_rate, "decay_rate", self)
-        self.staircase = bool(staircase)
-        self.name = name
+        super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name, **unknown)
 
     def __call__(self, step: int) -> float:
-        p = step / self.decay_steps
-        return float(self.initial_learning_rate * self.decay_rate ** (math.floor(p) if self.staircase else p))
-
-    def get_config(self) -> Config:
-        return {
-            "initial_learning_rate": self.initial_learning_rate,
-            "decay_steps": self.decay_steps,
-            "decay_rate": self.decay_rate,
-            "staircase": self.staircase,
-            "name": self.name,
-        }
+        return float(self.initial_learning_rate * self.decay_rate ** self.periods(step))
 
 
-class InverseTimeDecay(LearningRateSchedule):
+class InverseTimeDecay(_SteadyDecay):
     """initial_learning_rate / (1 + decay_rate · step / decay_steps).
 
     With decay_steps = 1 this is what the argument `decay` of Keras 2's optimizers did.
@@ -92,25 +116,12 @@ class InverseTimeDecay(LearningRateSchedule):
         decay_rate: float,
         staircase: bool = False,
         name: str = "InverseTimeDecay",
+        **unknown: Any,
     ) -> None:
-        self.initial_learning_rate = _rate(initial_learning_rate, "initial_learning_rate", self)
-        self.decay_steps = _steps(decay_steps, self)
-        self.decay_rate = _rate(decay_rate, "decay_rate", self)
-        self.staircase = bool(staircase)
-        self.name = name
+        super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name, **unknown)
 
     def __call__(self, step: int) -> float:
-        p = step / self.decay_steps
-        return self.initial_learning_rate / (1 + self.decay_rate * (math.floor(p) if self.staircase else p))
-
-    def get_config(self) -> Config:
-        return {
-            "initial_learning_rate": self.initial_learning_rate,
-            "decay_steps": self.decay_steps,
-            "decay_rate": self.decay_rate,
-            "staircase": self.staircase,
-            "name": self.name,
-        }
+        return self.initial_learning_rate / (1 + self.decay_rate * self.periods(step))
 
 
 class PiecewiseConstantDecay(LearningRateSchedule):
@@ -122,7 +133,10 @@ class PiecewiseConstantDecay(LearningRateSchedule):
         name: kept in the config.
     """
 
-    def __init__(self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant") -> None:
+    def __init__(
+        self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant", **unknown: Any
+    ) -> None:
+        super().__init__(**unknown)
         owner = type(self).__name__
         for argument, given in (("boundaries", boundaries), ("values", values)):
             if isinstance(given, str) or not isinstance(given, Sequence):
@@ -167,7 +181,9 @@ class PolynomialDecay(LearningRateSchedule):
         power: float = 1.0,
         cycle: bool = False,
         name: str = "PolynomialDecay",
+        **unknown: Any,
     ) -> None:
+        super().__init__(**unknown)
         self.initial_learning_rate = _rate(initial_learning_rate, "initial_learning_rate", self)
         self.decay_steps = _steps(decay_steps, self)
         self.end_learning_rate = _rate(end_learning_rate, "end_learning_rate", self)
@@ -220,7 +236,9 @@ class CosineDecay(LearningRateSchedule):
         name: str = "CosineDecay",
         warmup_target: float | None = None,
         warmup_steps: float = 0,
+        **unknown: Any,
     ) -> None:
+        super().__init__(**unknown)
         self.initial_learning_rate = _rate(initial_learning_rate, "initial_learning_rate", self)
         self.decay_steps = _steps(decay_steps, self)
         self.alpha = _rate(alpha, "alpha", self)
@@ -260,14 +278,14 @@ def deserialize(config: Any, custom_objects: Mapping[str, type] | None = None) -
     return resolve("learning-rate schedule", LearningRateSchedule, TABLE, config, custom_objects)
 
 
-def serialize(schedule: LearningRateSchedule) -> Config:
+def serialize(learning_rate_schedule: LearningRateSchedule) -> Config:
     """The config that deserialize and Keras 3 take."""
-    cls = type(schedule)
+    cls = type(learning_rate_schedule)
     ours = TABLE.get(cls.__name__) is cls
     return {
         "module": "keras.optimizers.schedules" if ours else None,
         "class_name": cls.__name__,
-        "config": schedule.get_config(),
+        "config": learning_rate_schedule.get_config(),
         "registered_name": None if ours else cls.__name__,
     }
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any
 
-from minicnn.optimizers.base import CommonArguments, Optimizer, scalars
+from minicnn.optimizers.base import Optimizer, scalars
 from minicnn.optimizers.schedules import LearningRateSchedule
 from minicnn.typing import Array, Config
 
@@ -21,7 +21,7 @@ class SGD(Optimizer):
         learning_rate: a number or a schedule.
         momentum: 0 to 1; the share of the velocity that is kept from step to step. 0 is none.
         nesterov: look ahead: step as if the velocity had been applied already. Without momentum of no effect.
-        common: the arguments of every optimizer; see Optimizer.
+        weight_decay and those after it: the arguments of every optimizer; see Optimizer.
 
     Source: Sutskever et al. 2013.
     """
@@ -31,9 +31,32 @@ class SGD(Optimizer):
         learning_rate: float | LearningRateSchedule = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
-        **common: Unpack[CommonArguments],
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        **keras_2: Any,
     ) -> None:
-        super().__init__(learning_rate, **common)
+        super().__init__(
+            learning_rate,
+            weight_decay,
+            clipnorm,
+            clipvalue,
+            global_clipnorm,
+            use_ema,
+            ema_momentum,
+            ema_overwrite_frequency,
+            loss_scale_factor,
+            gradient_accumulation_steps,
+            name,
+            **keras_2,
+        )
         self.momentum = self._number(momentum, "momentum", most=1.0)
         self.nesterov = bool(nesterov)
 

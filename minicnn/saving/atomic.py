@@ -16,13 +16,17 @@ def check_target(path: Path, overwrite: bool, suffixes: Iterable[str], owner: st
     known = tuple(suffixes)
     if path.suffix.lower() not in known:
         raise ConfigError(f"{owner}: {str(path)!r} must end in {' or '.join(known)}, the formats that minicnn writes.")
-    if path.is_dir():
+    try:
+        is_folder, has_folder, exists = path.is_dir(), path.parent.is_dir(), path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise FileFormatError(f"{path}: cannot be written: {error.strerror}; choose another name.") from error
+    if is_folder:
         raise FileFormatError(f"{path}: is a folder and cannot be written; name a file in it.")
-    if not path.parent.is_dir():
+    if not has_folder:
         raise FileFormatError(
             f"{path}: cannot be written, since the folder {path.parent} does not exist; make it first."
         )
-    if not overwrite and path.exists():
+    if not overwrite and exists:
         raise ConfigError(f"{owner}: {str(path)!r} exists and overwrite=False; choose another name or overwrite=True.")
 
 
@@ -33,9 +37,7 @@ def write_whole(path: Path, content: memoryview) -> None:
     points to is replaced. Raises FileFormatError where the system refuses.
     """
     target = path.resolve()
-    temporary = (
-        target.parent / f".{secrets.token_hex(8)}.tmp"
-    )  # not made of the name, which may have the longest length
+    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"  # not made of the name, which may be as long as any
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:

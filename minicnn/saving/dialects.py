@@ -325,5 +325,6 @@ def _dtype_name(dtype: Any) -> Any:
 
 def _is_default(metric: Metric) -> bool:
     """Whether the metric is as its class makes it without arguments, the storage dtype left aside."""
-    required = [p for p in inspect.signature(type(metric)).parameters.values() if p.default is p.empty]
+    parameters = inspect.signature(type(metric)).parameters.values()
+    required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
     return not required and {**type(metric)().get_config(), "dtype": None} == {**metric.get_config(), "dtype": None}

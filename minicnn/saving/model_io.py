@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minicnn import activations
 from minicnn.errors import ConfigError, FileFormatError, NotBuiltError
 from minicnn.layers import LAYERS, Conv2D
 from minicnn.saving import atomic, dialects, keras_hdf5
@@ -23,12 +26,28 @@ SUFFIXES = (".h5", ".hdf5")
 """Of the files that are written. Reading goes by content, whatever the name."""
 
 CustomObjects = Mapping[str, Any]
+FilePath = str | os.PathLike[str]
+
+
+def as_path(filepath: Any, method: str) -> Path:
+    """filepath as a Path. Raises ConfigError for what is no path: a number, None, bytes, text with a NUL."""
+    try:
+        path = Path(filepath)
+    except TypeError:
+        path = None
+    if path is None or "\0" in str(path):
+        raise ConfigError(f"{method}: filepath must be a string or a Path, got {filepath!r}.")
+    return path
+
 
 # -- saving
 
 
-def save_model(model: Sequential, path: Path, overwrite: bool, include_optimizer: bool, optimizer_for: str) -> None:
+def save_model(
+    model: Sequential, filepath: FilePath, overwrite: bool, include_optimizer: bool, optimizer_for: str
+) -> None:
     """Write the whole model. See Sequential.save."""
+    path = as_path(filepath, "save")
     if optimizer_for not in ("keras3", "keras2"):
         raise ConfigError(f'save: optimizer_for must be "keras3" or "keras2", got {optimizer_for!r}.')
     atomic.check_target(path, overwrite, SUFFIXES, "save")
@@ -38,6 +57,31 @@ def save_model(model: Sequential, path: Path, overwrite: bool, include_optimizer
     if include_optimizer and model.optimizer is not None and model.loss is not None:
         add_training(file, model, optimizer_for)
     atomic.write_whole(path, keras_hdf5.model_image(file))
+    _warn_of_what_keras_refuses(model, path)
+
+
+_LAYER_NAME = re.compile(r"[A-Za-z0-9_.>-]+")
+_MODEL_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.>-]*")
+"""What TensorFlow takes as the name of a scope; Keras opens one for the model, and in it one for each layer."""
+
+
+def _warn_of_what_keras_refuses(model: Sequential, path: Path) -> None:
+    for problem in _what_keras_refuses(model):
+        warn(f"save: {path} serves minicnn, but Keras fails on it: {problem}")
+
+
+def _what_keras_refuses(model: Sequential) -> Iterator[str]:
+    """What a Keras that reads the model's file would stumble on, each with a remedy."""
+    if not _MODEL_NAME.fullmatch(model.name):
+        yield f"the model's name {model.name!r} has characters that it refuses; use letters, digits and '_'."
+    for layer in model.layers:
+        if not _LAYER_NAME.fullmatch(layer.name):
+            yield f"the layer's name {layer.name!r} has characters that it refuses; use letters, digits and '_'."
+        form = layer.get_config().get("activation") if type(layer) in LAYERS.values() else None
+        if isinstance(form, dict) and form["class_name"] in activations.ACTIVATIONS:  # one of ours, with parameters
+            name, values = form["class_name"], list(form["config"].values())
+            remedy = f"use a LeakyReLU({values[0]}) layer" if name == "leaky_relu" else f"use {name!r} without them"
+            yield f"{layer} has the activation {name!r} with parameters {form['config']}; {remedy}."
 
 
 def _layer_entry(model: Sequential, entry: Config) -> Config:
@@ -47,8 +91,9 @@ def _layer_entry(model: Sequential, entry: Config) -> Config:
     return dialects.layer_to_keras(name, entry["config"], model.dtype.name, ours=not callers)
 
 
-def save_weights(model: Sequential, path: Path, overwrite: bool) -> None:
+def save_weights(model: Sequential, filepath: FilePath, overwrite: bool) -> None:
     """Write the weights alone. See Sequential.save_weights."""
+    path = as_path(filepath, "save_weights")
     atomic.check_target(path, overwrite, SUFFIXES, "save_weights")
     if path.name.lower().endswith(".weights.h5"):
         raise ConfigError(
@@ -83,12 +128,13 @@ def _weights_of(model: Sequential) -> list[LayerWeights]:
 
 
 def load_model(
-    path: Path,
+    filepath: FilePath,
     custom_objects: CustomObjects | None = None,
     compile: bool = True,
     **kwargs: Any,
 ) -> Sequential:
     """Read a whole model. See models.load_model."""
+    path = as_path(filepath, "load_model")
     if not isinstance(custom_objects, Mapping | None):
         raise ConfigError(f"load_model: custom_objects must be a dict of classes by name, got {custom_objects!r}.")
     if not kwargs.pop("safe_mode", True):
@@ -109,8 +155,9 @@ def load_model(
     return model
 
 
-def load_weights(model: Sequential, path: Path) -> None:
+def load_weights(model: Sequential, filepath: FilePath) -> None:
     """Take over the weights of a file, or change nothing. See Sequential.load_weights."""
+    path = as_path(filepath, "load_weights")
     _need_built(model, "load_weights")
     weights, backend = keras_hdf5.read_weights(path)
     _set_weights(model, weights, backend, path)

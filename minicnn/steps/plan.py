@@ -11,8 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from minicnn.activations import Activation, softmax
-from minicnn.layers import ActivatedLayer, Layer, Run, Softmax
+from minicnn.errors import ShapeError
+from minicnn.layers import LAYERS, ActivatedLayer, Layer, Run, Softmax
 from minicnn.layers import Activation as ActivationLayer
 from minicnn.losses import Loss
 from minicnn.typing import Array
@@ -33,7 +36,7 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class LayerStep:
-    """Any one layer, the caller's own included. position: its place in the model."""
+    """Any one layer. position: its place in the model."""
 
     layer: Layer
     position: int
@@ -50,6 +53,33 @@ class LayerStep:
 
     def __str__(self) -> str:
         return f"LayerStep({self.layer})"
+
+
+@dataclass(frozen=True)
+class CallersLayerStep(LayerStep):
+    """A layer of the caller's own: what it returns is checked, since the kernels after it rely on shape and dtype."""
+
+    def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
+        y, saved = super().forward(x, run)
+        shape = (len(x), *self.layer.output_shape(x.shape[1:]))
+        return _conforming(y, shape, x.dtype, f"{self.layer}: forward", "make output_shape say so"), (x.shape, saved)
+
+    def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
+        x_shape, saved = saved
+        dx = super().backward(dy, saved, run, need_dx)
+        if not need_dx:
+            return None
+        return _conforming(dx, x_shape, dy.dtype, f"{self.layer}: backward", "dx has the shape of x")
+
+    def __str__(self) -> str:
+        return f"LayerStep({self.layer})"
+
+
+def _conforming(array: Any, shape: tuple[int, ...], dtype: Any, owner: str, remedy: str) -> Array:
+    """The array, C-contiguous and of this dtype. Raises ShapeError unless it has this shape."""
+    if np.shape(array) != shape:
+        raise ShapeError(f"{owner} returned shape {np.shape(array)} where {shape} is due; {remedy}.")
+    return np.ascontiguousarray(array, dtype)
 
 
 @dataclass(frozen=True)
@@ -151,10 +181,15 @@ def logits_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[Ste
 
 def layer_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[Step, int] | None:
     """Any layer."""
-    return LayerStep(layers[i], i), 1
+    ours = type(layers[i]) is LAYERS.get(type(layers[i]).__name__)
+    return (LayerStep if ours else CallersLayerStep)(layers[i], i), 1
 
 
-RULES: tuple[Rule, ...] = (logits_rule, layer_rule)
+LAYER_RULES: tuple[Rule, ...] = (logits_rule, layer_rule)
+"""Every layer on its own: what kernels="numpy" and compile(steps="layers") run."""
+
+RULES: tuple[Rule, ...] = LAYER_RULES
+"""The rules with fast paths, each before the ones it goes before."""
 
 
 def make_plan(layers: Sequence[Layer], loss: Loss | None = None, rules: Sequence[Rule] = RULES) -> Plan:

@@ -6,8 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
-from minicnn.callbacks import EarlyStopping
+from minicnn.callbacks import EarlyStopping, ReduceLROnPlateau
 from minicnn.errors import ConfigError, MinicnnWarning
+from tests.callbacks import conftest
 
 NAN = math.nan
 
@@ -69,6 +70,14 @@ def test_auto_asks_the_metrics_of_the_model_first(fit, model):
 def test_missing_value_warns_with_the_keys_and_never_stops(fit):
     with pytest.warns(MinicnnWarning, match=r"EarlyStopping: 'val_loss' is not among the logs \(loss, acc\)"):
         assert fit(EarlyStopping(), [{"loss": 1.0, "acc": 0.0}] * 3).epochs == 3
+
+
+@pytest.mark.parametrize("callback", [EarlyStopping(), ReduceLROnPlateau()])
+def test_missing_value_warns_once_a_fit_at_the_line_outside_minicnn(fit, callback):
+    for _ in range(2):  # each fit anew
+        with pytest.warns(MinicnnWarning) as warned:
+            fit(callback, [{"loss": 1.0}] * 3)
+        assert [w.filename for w in warned] == [conftest.__file__]
 
 
 def test_messages(fit, capsys):
@@ -143,7 +152,9 @@ def test_can_be_pickled(fit):
         ({"start_from_epoch": -1}, "start_from_epoch must be an integer of at least 0, got -1"),
         ({"mode": "best"}, 'mode must be "auto", "min" or "max", got \'best\''),
         ({"monitor": None}, 'monitor must be a key of the logs such as "val_loss", got None'),
-        ({"verbose": "auto"}, "verbose must be an integer of at least 0, got 'auto'"),
+        ({"verbose": "loud"}, "verbose must be 0, 1, 2 or \"auto\", got 'loud'"),
+        ({"patient": 3}, "unknown argument 'patient'; see help(EarlyStopping)"),
+        ({"best": 3}, "unknown argument 'best'; see help(EarlyStopping)"),
     ],
 )
 def test_bad_arguments(arguments, message):

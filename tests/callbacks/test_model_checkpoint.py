@@ -49,7 +49,7 @@ def test_best_is_kept_from_fit_to_fit(fit, tmp_path):
     fit(callback, [0.6, 0.4])
     fit(callback, [0.5])
     assert contents(tmp_path) == {"m.h5": "model 1"}
-    assert callback.get_state() == {"best": 0.4, "batches_since_saving": 0}
+    assert callback.get_state() == {"best": 0.4, "batches_since_saving": 0, "epochs_since_saving": 0}
 
 
 def test_weights_only(fit, tmp_path):
@@ -60,6 +60,13 @@ def test_weights_only(fit, tmp_path):
 def test_every_so_many_batches_counted_across_epochs(fit, tmp_path):
     fit(ModelCheckpoint(tmp_path / "{epoch}-{batch}.h5", save_freq=4), [0.5, 0.4, 0.3], batches=3)
     assert contents(tmp_path) == {"2-1.h5": "model 1", "3-2.h5": "model 2"}
+
+
+def test_period_of_keras_2_counts_epochs_from_fit_to_fit(fit, tmp_path):
+    callback = ModelCheckpoint(tmp_path / "{epoch}-{val_loss}.h5", period=2)
+    fit(callback, [0.5, 0.4, 0.3])
+    fit(callback, [0.2])
+    assert contents(tmp_path) == {"2-0.4.h5": "model 1", "1-0.2.h5": "model 0"}
 
 
 def test_missing_value_warns_and_saves(fit, tmp_path):

@@ -1,10 +1,12 @@
 """Wrong arguments and wrong inputs: minicnn's own error, which names the layer and says what to do."""
 
+import inspect
+
 import numpy as np
 import pytest
 
 from minicnn import layers as L
-from minicnn.errors import ConfigError, MinicnnError, NotBuiltError, ShapeError
+from minicnn.errors import ConfigError, DataError, MinicnnError, NotBuiltError, ShapeError
 from tests.layers.cases import CASES
 
 FLAT, IMAGE = (6,), (6, 5, 2)
@@ -39,14 +41,60 @@ def build(layer, sample):
         (L.BatchNormalization, {"gamma_constraint": "non_neg"}, "gamma_constraint"),
         (L.BatchNormalization, {"synchronized": True}, "synchronized"),
         (L.BatchNormalization, {"renorm": True}, "renorm"),
-        (L.InputLayer, {"shape": (3,), "sparse": True}, "sparse"),
-        (L.InputLayer, {"shape": (3,), "ragged": True}, "ragged"),
-        (L.InputLayer, {"shape": (3,), "optional": True}, "optional"),
+        (L.BatchNormalization, {"renorm_clipping": {"rmax": 1.0}}, "renorm_clipping"),
+        (L.BatchNormalization, {"renorm_momentum": 0.5}, "renorm_momentum"),
+        (L.Dense, {"units": 2, "lora_alpha": 4}, "lora_alpha"),
+        (L.Dense, {"units": 2, "kernel_constraint": np.ones(2)}, "kernel_constraint"),
+        (L.Flatten, {"activity_regularizer": "l2"}, "activity_regularizer"),
+        (L.ReLU, {"autocast": False}, "autocast"),
+        *(
+            (cls, {"shape": (3,), argument: value}, argument)
+            for cls in (L.InputLayer, L.Input)
+            for argument, value in {"batch_size": 32, "sparse": True, "ragged": True, "optional": True}.items()
+        ),
+        (L.InputLayer, {"shape": (3,), "input_tensor": np.ones(3)}, "input_tensor"),
+        (L.Input, {"shape": (3,), "tensor": np.ones(3)}, "tensor"),
     ],
 )
 def test_what_keras_has_and_minicnn_does_not_is_refused_by_name(cls, options, argument):
     with pytest.raises(ConfigError, match=f"{argument}=.* is not supported by minicnn; leave it"):
         cls(**options)
+
+
+SIGNATURES = {
+    "Input": "shape batch_size dtype sparse ragged batch_shape name tensor optional",
+    "InputLayer": "shape batch_size dtype sparse ragged batch_shape input_tensor optional name",
+    "Conv2D": "filters kernel_size strides padding data_format dilation_rate groups activation use_bias "
+    "kernel_initializer bias_initializer kernel_regularizer bias_regularizer activity_regularizer "
+    "kernel_constraint bias_constraint",
+    "MaxPooling2D": "pool_size strides padding data_format name",
+    "AveragePooling2D": "pool_size strides padding data_format name",
+    "GlobalAveragePooling2D": "data_format keepdims",
+    "GlobalMaxPooling2D": "data_format keepdims",
+    "ZeroPadding2D": "padding data_format",
+    "Flatten": "data_format",
+    "Reshape": "target_shape",
+    "Dense": "units activation use_bias kernel_initializer bias_initializer kernel_regularizer bias_regularizer "
+    "activity_regularizer kernel_constraint bias_constraint lora_rank lora_alpha quantization_config",
+    "Activation": "activation",
+    "ReLU": "max_value negative_slope threshold",
+    "LeakyReLU": "negative_slope",
+    "Softmax": "axis",
+    "Dropout": "rate noise_shape seed",
+    "BatchNormalization": "axis momentum epsilon center scale beta_initializer gamma_initializer "
+    "moving_mean_initializer moving_variance_initializer beta_regularizer gamma_regularizer beta_constraint "
+    "gamma_constraint renorm renorm_clipping renorm_momentum synchronized",
+    "Rescaling": "scale offset",
+}
+"""The arguments of Keras 3.15's layers, in its order."""
+
+
+def test_arguments_stand_in_keras_order():
+    assert set(SIGNATURES) == {*L.LAYERS, "Input"}
+    for name, arguments in SIGNATURES.items():
+        parameters = inspect.signature(getattr(L, name)).parameters.values()
+        positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        assert positional == arguments.split(), name
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -93,9 +141,49 @@ def test_an_unknown_argument_is_refused_by_name(case):
         (L.ReLU, {"negative_slope": -0.1}, "negative_slope"),
         (L.ReLU, {"threshold": "a"}, "threshold"),
         (L.LeakyReLU, {"negative_slope": -1}, "negative_slope"),
-        (L.Softmax, {"axis": 0}, "axis must be an integer other than 0"),
-        (L.BatchNormalization, {"axis": 0}, "axis must be one integer other than 0"),
-        (L.BatchNormalization, {"axis": [1, 2]}, "axis must be one integer"),
+        *(
+            (cls, {"axis": axis}, f": axis must be one integer other than 0, the batch; got {axis!r}.")
+            for cls in (L.Softmax, L.BatchNormalization)
+            for axis in (0, [1, 2], [], 1.5, True, "last")
+        ),
+        (
+            L.LeakyReLU,
+            {"alpha": 0.1, "negative_slope": 0.3, "name": "leak"},
+            "LeakyReLU 'leak': alpha=0.1 and negative_slope=0.3 are one argument; leave alpha, its old name, out.",
+        ),
+        (L.LeakyReLU, {"alpha": -1}, "negative_slope must be a finite number of at least 0, got -1."),
+        *(
+            (
+                cls,
+                {"shape": (3,), "dtype": dtype, "name": "images"},
+                f'InputLayer \'images\': dtype must name real numbers, such as "float32" or "uint8", got {dtype!r}.',
+            )
+            for cls in (L.InputLayer, L.Input)
+            for dtype in ("flaot32", "complex64", "str", object)
+        ),
+        (
+            L.InputLayer,
+            {"shape": (4,), "batch_shape": (None, 5), "name": "images"},
+            "InputLayer 'images': input_shape and batch_shape give different shapes; keep one of them.",
+        ),
+        (
+            L.Dense,
+            {"units": 1, "input_dim": 4, "input_shape": (5,), "name": "d"},
+            "Dense 'd': input_shape and input_dim give different shapes; keep one of them.",
+        ),
+        *(
+            (
+                L.Flatten,
+                {key: value, "name": "f"},
+                f"Flatten 'f': {key} must be a tuple (None, ...) with the batch in front, got {value!r}.",
+            )
+            for key in ("batch_shape", "batch_input_shape")
+            for value in (5, (), "ab")
+        ),
+        (L.Dense, {"units": 1, "activation": "rleu", "name": "d"}, "Dense 'd': activation"),
+        (L.Conv2D, {"filters": 1, "kernel_size": 1, "bias_initializer": "zeroes", "name": "c"}, "Conv2D 'c': bias_ini"),
+        (L.BatchNormalization, {"gamma_regularizer": "l3", "name": "b"}, "BatchNormalization 'b': gamma_regularizer"),
+        (L.Activation, {"activation": 3, "name": "a"}, "Activation 'a': activation"),
         (L.BatchNormalization, {"momentum": 1.5}, "momentum"),
         (L.BatchNormalization, {"epsilon": -1}, "epsilon"),
         (L.Rescaling, {"scale": float("inf")}, "scale"),
@@ -180,5 +268,74 @@ def test_a_base_layer_and_a_bad_subclass_say_so():
 
     with pytest.raises(MinicnnError, match="unknown argument 'portoin'"):
         Half(0.5, portoin=1)
-    with pytest.raises(NotImplementedError):
+    remedy = "minicnn has no automatic differentiation: write forward and backward."
+    with pytest.raises(NotImplementedError) as error:
         Half(0.5).forward(np.ones((1, 1)), L.Run())
+    assert str(error.value) == f"Half has no forward; {remedy}"
+    with pytest.raises(NotImplementedError) as error:
+        Half(0.5).backward(np.ones((1, 1)), None, L.Run())
+    assert str(error.value) == f"Half has no backward; {remedy}"
+
+
+def test_a_layer_written_for_keras_says_what_to_write():
+    class Doubled(L.Layer):
+        def call(self, inputs):
+            return 2 * inputs
+
+    with pytest.raises(NotImplementedError) as error:
+        Doubled()(np.ones((1, 1)))
+    assert str(error.value) == (
+        "Doubled has no forward; its call is never used; "
+        "minicnn has no automatic differentiation: write forward and backward."
+    )
+
+
+def test_a_subclass_that_forgot_to_call_its_base():
+    class Forgetful(L.Layer):
+        def __init__(self):
+            self.factor = 2
+
+    for use in (lambda layer: layer(np.ones((2, 2))), lambda layer: build(layer, (2,))):
+        with pytest.raises(ConfigError) as error:
+            use(Forgetful())
+        assert str(error.value) == "Forgetful: call super().__init__(**kwargs) at the start of __init__."
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        ("abc", DataError, "Dense 'd' called: got <U3 values; give an array of numbers."),
+        (None, DataError, "Dense 'd' called: got object values; give an array of numbers."),
+        ([1j], DataError, "Dense 'd' called: got complex128 values; give an array of numbers."),
+        (5, ShapeError, "Dense 'd': takes a batch of samples, got the single number 5; give an array."),
+    ],
+)
+def test_calling_a_layer_on_what_is_no_batch(x, error, message):
+    layer = L.Dense(2, name="d")
+    with pytest.raises(error) as caught:
+        layer(x)
+    assert str(caught.value) == message
+    assert not layer.built
+
+
+def test_calling_a_layer_on_a_ragged_list():
+    with pytest.raises(
+        DataError, match=r"^Dense 'd' called: cannot make one array of this \(.*\); give arrays of one shape"
+    ):
+        L.Dense(2, name="d")([[1, 2], [3]])
+
+
+@pytest.mark.parametrize("weights", [5, None])
+def test_weights_are_a_list(weights):
+    layer = build(L.Dense(2, name="d"), (3,))
+    with pytest.raises(ConfigError) as error:
+        layer.set_weights(weights)
+    assert str(error.value) == f"Dense 'd': set_weights takes a list of arrays, got {weights!r}."
+
+
+def test_weights_are_numbers():
+    layer = build(L.Dense(2, name="d"), (3,))
+    before = layer.get_weights()
+    with pytest.raises(DataError, match=r"^Dense 'd': set_weights: got <U1 values; give an array of numbers\.$"):
+        layer.set_weights([before[0], np.array(["a", "b"])])
+    np.testing.assert_array_equal(layer.get_weights()[0], before[0])

@@ -106,6 +106,7 @@ def test_dropout_of_everything_and_of_nothing():
         (L.ReLU(max_value=6), [-np.inf, np.inf], [0, 6], [0, 0]),
         (L.LeakyReLU(), [-10, 0, 2], [-3, 0, 2], [0.3, 0.3, 1]),
         (L.LeakyReLU(alpha=0.5), [-10, 2], [-5, 2], [0.5, 1]),
+        (L.LeakyReLU(0.5, alpha=None), [-10, 2], [-5, 2], [0.5, 1]),
     ],
 )
 def test_rectifiers(layer, x, y, slopes, kernels):
@@ -176,7 +177,15 @@ def test_the_spellings_of_an_input_shape():
     assert L.Dense(2, input_dim=7).declared_input_shape == (7,)
     assert L.Dense(2).declared_input_shape is None
     assert L.Input((28, 28, 1)).declared_input_shape == (28, 28, 1)
-    assert L.Input(shape=(28, 28, 1), dtype="uint8").declared_input_shape == (28, 28, 1)
+    assert L.Dense(2, input_dim=7, input_shape=(7,)).declared_input_shape == (7,)
+    assert L.Dense(2, input_dim=None, batch_shape=None).declared_input_shape is None
+    for dtype in ("uint8", "float64", np.int32, bool, np.dtype("float16")):
+        layer = L.Input(shape=(28, 28, 1), dtype=dtype)
+        assert layer.declared_input_shape == (28, 28, 1)
+        assert layer.declared_dtype == dtype
+        assert layer.get_config()["dtype"] == "float32"  # of the model, which casts the data
+    assert L.Input((4,), None, "float32", None, None, None, "images", None, False).name == "images"
+    assert L.InputLayer((4,), sparse=False, ragged=False).declared_input_shape == (4,)
 
 
 def test_calling_a_layer_on_an_array():
@@ -184,6 +193,8 @@ def test_calling_a_layer_on_an_array():
     y = layer(np.array([[1, 2], [3, 4]]))  # integers are cast
     np.testing.assert_array_equal(y, np.array([[3, 3], [7, 7]], np.float32), strict=True)
     assert layer.built
+    assert layer.input_shape == (2,)  # without the batch
+    assert list(layer.weights()) == ["kernel", "bias"]  # a method, and a dict
     assert (L.Dropout(0.5)(np.ones((9, 9)), training=True) == 0).any()
 
 

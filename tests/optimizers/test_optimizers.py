@@ -400,6 +400,24 @@ def test_lr_is_the_learning_rate():
 def test_constructors_take_the_arguments_of_keras_in_its_order():
     assert list(inspect.signature(SGD).parameters)[:3] == ["learning_rate", "momentum", "nesterov"]
     assert list(inspect.signature(AdamW).parameters)[:3] == ["learning_rate", "weight_decay", "beta_1"]
+    common = [
+        "weight_decay",
+        "clipnorm",
+        "clipvalue",
+        "global_clipnorm",
+        "use_ema",
+        "ema_momentum",
+        "ema_overwrite_frequency",
+        "loss_scale_factor",
+        "gradient_accumulation_steps",
+        "name",
+        "keras_2",
+    ]
+    for cls in (Optimizer, SGD, RMSprop, Adagrad, Adadelta, Adam):
+        assert list(inspect.signature(cls).parameters)[-11:] == common
+    assert list(inspect.signature(AdamW).parameters)[-10:] == common[1:]
+    assert SGD(0.5, 0.5, True, 0.25, 2.0).get_config().items() >= {"weight_decay": 0.25, "clipnorm": 2.0}.items()
+    assert AdamW(0.5, 0.25, 0.5, 0.5, 0.5, True, None, 2.0).get_config().items() >= {"clipvalue": 2.0}.items()
     assert (
         RMSprop(0.5, 0.75, 0.25, 0.125, True).get_config().items()
         >= {

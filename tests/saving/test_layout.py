@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from minicnn import Sequential, layers, losses, metrics, optimizers
+from minicnn.errors import MinicnnWarning
 from minicnn.optimizers import schedules
 from minicnn.saving import keras_hdf5
 from minicnn.saving.model_file import LayerWeights
@@ -274,7 +275,10 @@ def test_long_lists_of_names_are_split_as_keras_splits_them(tmp_path):
 
 def test_names_beyond_ascii(tmp_path):
     model = Sequential([layers.Dense(2, input_shape=(3,), name="schicht_größe")], name="größe")
-    with saved(model, tmp_path) as root:
+    with pytest.warns(MinicnnWarning, match="has characters that it refuses") as warned:
+        model.save(tmp_path / "model.h5")
+    assert len(warned) == 2
+    with h5py.File(tmp_path / "model.h5") as root:
         assert root["model_weights"].attrs["layer_names"][0].decode() == "schicht_größe"
     model.load_weights(tmp_path / "model.h5")
 

@@ -6,8 +6,9 @@ import stat
 
 import pytest
 
-from minicnn import load_model
-from minicnn.errors import ConfigError, FileFormatError
+from minicnn import Sequential, activations, load_model
+from minicnn.errors import ConfigError, FileFormatError, MinicnnWarning
+from minicnn.layers import Activation, Conv2D, Dense, Flatten, Input, Layer, LeakyReLU
 from tests.saving.models import same_weights, small
 
 
@@ -115,3 +116,93 @@ def test_permissions_and_links_stay(tmp_path):
     assert link.is_symlink()
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert same_weights(load_model(path), model)
+
+
+@pytest.mark.parametrize("filepath", [3, None, b"model.h5", "model\0.h5", ["model.h5"]])
+def test_what_is_no_path(filepath):
+    model = small()
+    calls = {
+        "save": model.save,
+        "save_weights": model.save_weights,
+        "load_weights": model.load_weights,
+        "load_model": load_model,
+    }
+    for method, call in calls.items():
+        with pytest.raises(ConfigError) as error:
+            call(filepath)
+        assert str(error.value) == f"{method}: filepath must be a string or a Path, got {filepath!r}."
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    path = tmp_path / f"{'x' * 300}.h5"
+    with pytest.raises(FileFormatError, match=r"x\.h5: cannot be written: File name too long; choose another name\."):
+        small().save(path)
+    with pytest.raises(FileFormatError, match=r"x\.h5: .*File name too long"):
+        load_model(path)
+
+
+# ---------------------------------------------------------------- what Keras would refuse
+
+
+def model_of(*layers, name="net"):
+    return Sequential([Input((4, 4, 1)), *layers, Flatten()], name=name)
+
+
+REFUSED = {
+    "layer name": (
+        lambda: model_of(Conv2D(2, 3, name="first layer")),
+        "the layer's name 'first layer' has characters that it refuses; use letters, digits and '_'.",
+    ),
+    "model name": (
+        lambda: model_of(Conv2D(2, 3), name="_net"),
+        "the model's name '_net' has characters that it refuses; use letters, digits and '_'.",
+    ),
+    "leaky_relu": (
+        lambda: model_of(Conv2D(2, 3, activation=activations.LeakyRelu(0.125), name="c")),
+        "Conv2D 'c' has the activation 'leaky_relu' with parameters {'negative_slope': 0.125}; "
+        "use a LeakyReLU(0.125) layer.",
+    ),
+    "elu": (
+        lambda: model_of(Activation(activations.Elu(0.5), name="a")),
+        "Activation 'a' has the activation 'elu' with parameters {'alpha': 0.5}; use 'elu' without them.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_file_that_keras_would_refuse_is_written_with_a_warning(tmp_path, case):
+    make, problem = REFUSED[case]
+    model, path = make(), tmp_path / "model.h5"
+    with pytest.warns(MinicnnWarning) as warned:
+        model.save(path)
+    assert [str(w.message) for w in warned] == [f"save: {path} serves minicnn, but Keras fails on it: {problem}"]
+    assert warned[0].filename == __file__
+    loaded = load_model(path)
+    assert loaded.get_config() == model.get_config()
+    assert same_weights(loaded, model)
+    model.save_weights(path)  # has neither names that Keras opens scopes for nor activations
+
+
+def test_every_problem_has_its_own_warning(tmp_path):
+    model = model_of(Conv2D(2, 3, name="a b"), Conv2D(2, 1, name="ä"), name="my net")
+    with pytest.warns(MinicnnWarning) as warned:
+        model.save(tmp_path / "model.h5")
+    assert len(warned) == 3
+
+
+def test_what_keras_reads_is_written_without_a_warning(tmp_path):
+    class Own(Layer):
+        """The caller's own layers and activations are between the caller and Keras."""
+
+        def get_config(self):
+            return {**super().get_config(), "activation": {"class_name": "elu", "config": {"alpha": 0.5}}}
+
+        def forward(self, x, run):
+            return x, None
+
+    class Cube(activations.Activation):
+        def value(self, x):
+            return x**3
+
+    layers = Conv2D(2, 3, activation="leaky_relu", name="a.b-c>d_9"), LeakyReLU(0.125, name="_x"), Own()
+    model_of(*layers, Dense(2, Cube()), Dense(2, "elu"), name="net.1-a>b_").save(tmp_path / "model.h5")

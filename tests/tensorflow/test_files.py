@@ -5,8 +5,9 @@ import warnings
 import numpy as np
 import pytest
 
-from minicnn import Sequential, applications, layers, load_model, losses, metrics, optimizers
+from minicnn import Sequential, activations, applications, layers, load_model, losses, metrics, optimizers
 from minicnn.activations import ACTIVATIONS
+from minicnn.errors import MinicnnWarning
 from minicnn.optimizers import schedules
 from tests.saving.models import data, every_layer, small
 from tests.tensorflow.live import keras
@@ -41,6 +42,44 @@ def test_every_layer(tmp_path, dtype):
 def test_every_activation(tmp_path, name):
     model = Sequential([layers.Conv2D(3, 3, activation=name, input_shape=(6, 6, 1)), layers.Activation(name)])
     assert_predicts_alike(in_keras(saved(model, tmp_path)), model, data()[0])
+
+
+@pytest.fixture
+def _scopes_closed():
+    """Keras leaves a scope open where opening the next one fails; its name would precede that of all later ones."""
+    yield
+    keras.utils.clear_session()
+
+
+@pytest.mark.usefixtures("_scopes_closed")
+@pytest.mark.parametrize("name", ["a b", "ä", "a:b", "a+b", "_a", ">a", "-a", ".a", "a.b-c>d_9", "A"])
+@pytest.mark.parametrize("place", ["layer", "model"])
+def test_save_warns_of_the_names_that_keras_refuses_and_of_no_others(tmp_path, place, name):
+    layer, model = (name, "net") if place == "layer" else ("flat", name)
+    ours = Sequential([layers.Input((6, 6, 1)), layers.Flatten(name=layer)], name=model)
+    x = data()[0]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", MinicnnWarning)
+        path = saved(ours, tmp_path)
+    refused = any(issubclass(w.category, MinicnnWarning) for w in warned)
+    if refused:
+        with pytest.raises(ValueError, match="is not a valid"):
+            in_keras(path).predict(x, verbose=0)
+    else:
+        assert_predicts_alike(in_keras(path), ours, x)
+
+
+@pytest.mark.parametrize("activation", [activations.LeakyRelu(0.125), activations.Elu(0.5)])
+@pytest.mark.filterwarnings("ignore::minicnn.errors.MinicnnWarning")
+def test_keras_refuses_activations_with_parameters_as_save_says(tmp_path, activation):
+    ours = Sequential([layers.Conv2D(2, 3, activation=activation, input_shape=(6, 6, 1))])
+    with pytest.raises(TypeError, match="activation"):
+        in_keras(saved(ours, tmp_path))
+
+
+def test_the_remedy_for_a_leaky_activation(tmp_path):
+    ours = Sequential([layers.Conv2D(2, 3, input_shape=(6, 6, 1)), layers.LeakyReLU(0.125)])
+    assert_predicts_alike(in_keras(saved(ours, tmp_path)), ours, data()[0])
 
 
 OPTIMIZERS = {
