@@ -10,11 +10,12 @@ the shapes alone, and adds partial sums in a fixed order; `prange` never reduces
 """
 
 import os
+import sys
 import threading
 import types
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -41,7 +42,8 @@ _forked = False
 
 
 def _after_fork_in_child() -> None:
-    global _forked
+    global _forked, _compile_lock
+    _compile_lock = threading.RLock()  # another thread of the parent may have held it
     _forked = _parallel_started  # OpenMP's threads are not there any more, and waiting for them kills the child
 
 
@@ -76,11 +78,12 @@ class Kernel:
     def __call__(self, *args: Any) -> Any:
         args = tuple(_plain(a) if isinstance(a, np.ndarray) else a for a in args)
         run = self._dispatcher(parallel=not _forked)
+        notice = nullcontext() if run.signatures else _notice_of_compiling()
         if _forked:
-            with self._blas():
+            with self._blas(), notice:
                 return run(*args)
         _enter_thread_pool()
-        with self._blas(), _workqueue_guard():
+        with self._blas(), _workqueue_guard(), notice:
             return run(*args)
 
     def _dispatcher(self, parallel: bool) -> Any:
@@ -140,6 +143,31 @@ def _compiled_helper(helper: Callable[..., Any]) -> Any:
         copy.__module__, copy.__qualname__ = helper.__module__, helper.__qualname__
         _inlined[helper] = numba.njit(**_OPTIONS)(copy)
     return _inlined[helper]
+
+
+_PATIENCE = 1.0
+"""Seconds of compiling after which the user is told; loading a kernel from the cache takes a hundredth of that."""
+
+_compiling_noticed = False
+
+
+@contextmanager
+def _notice_of_compiling() -> Iterator[None]:
+    """Tell the user, once a process, why a first call takes so long, if it does."""
+    timer = threading.Timer(_PATIENCE, _tell_of_compiling)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _tell_of_compiling() -> None:
+    global _compiling_noticed
+    if not _compiling_noticed:
+        _compiling_noticed = True
+        print("minicnn: compiling kernels, once on this machine: some 20 seconds.", file=sys.stderr, flush=True)
 
 
 _cache_warned = False

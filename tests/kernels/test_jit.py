@@ -4,6 +4,8 @@ import collections
 import inspect
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 
 import numba
@@ -190,3 +192,18 @@ def test_loops_are_plain_python():
     columns = np.empty((1, 1))
     convolution.im2col_image(np.full((1, 1, 1), 7.0), place_windows((1, 1), (1, 1), (1, 1), "same", "test"), columns)
     assert columns.item() == 7
+
+
+def test_the_user_is_told_while_kernels_compile_and_only_then(tmp_path):
+    code = (
+        "import numpy as np; from minicnn.kernels import NUMBA; from minicnn.geometry import place_windows;"
+        "w = place_windows((4, 4), (3, 3), (1, 1), 'same', '');"
+        "NUMBA.conv2d(np.ones((1, 4, 4, 1)), np.ones((3, 3, 1, 2)), np.ones(2), w)"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    cold, warm = (
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stderr
+        for _ in range(2)
+    )
+    assert cold == "minicnn: compiling kernels, once on this machine: some 20 seconds.\n"
+    assert warm == ""
