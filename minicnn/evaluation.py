@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches, is_batch_source
 from minicnn.callbacks import CallbackList, History
 from minicnn.checks import check_batch_size, check_optional_steps
-from minicnn.errors import DataError, NotBuiltError, NotCompiledError
+from minicnn.errors import DataError, MinicnnError, NotBuiltError, NotCompiledError
 from minicnn.feeding import Feeding
 from minicnn.kernels import NUMBA
 from minicnn.kernels.blas import single_threaded_blas
@@ -39,6 +40,7 @@ class Evaluator(Feeding):
         self.metrics: list[Metric] = []  # as objects, once the first batch has shown the labels' shape
         self._metrics: list[Any] = []
         self._weighted_metrics: list[Any] = []
+        self._metrics_checked: set[Any] = set()  # the shapes of labels and outputs that they have seen
         self._buffer: ParameterBuffer | None = None
         self._steps_trained = 0  # dropout's masks follow from it
         self._epochs_trained = 0  # the shuffling follows from it
@@ -247,11 +249,17 @@ class Evaluator(Feeding):
         return self._buffer
 
     def check_metrics(self, y: Array, output_shape: Shape) -> None:
-        """Let the metrics see one sample, predicted as zeros, so that one that does not suit the labels raises now."""
-        if len(y):
-            scores = make_scores(self._metrics, self._weighted_metrics, y.shape, output_shape)
+        """Let copies of the metrics see one sample, so that one that does not suit the labels raises now."""
+        kind = y.shape[1:], output_shape
+        if len(y) == 0 or kind in self._metrics_checked:
+            return
+        scores = make_scores(copy.deepcopy(self._metrics), copy.deepcopy(self._weighted_metrics), y.shape, output_shape)
+        try:
             scores.update(0.0, y[:1], np.zeros((1, *output_shape), self.dtype), None)
-            scores.reset()
+        except MinicnnError as error:
+            shapes = f"labels {y.shape} and outputs {(None, *output_shape)}"
+            raise type(error)(f"{self}: a metric does not suit {shapes}: {error}") from None
+        self._metrics_checked.add(kind)
 
     def _scores(self, y: Any, y_pred: Array) -> Scores:
         scores = make_scores(self._metrics, self._weighted_metrics, y.shape, y_pred.shape[1:])

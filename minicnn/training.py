@@ -63,6 +63,7 @@ class Trainer(Evaluator):
         self.loss = new_loss
         self._metrics, self._weighted_metrics = checked
         self.metrics = []
+        self._metrics_checked = set()
         self._fuse = steps == "auto"
         self._plans.clear()
         if self._buffer is not None:

@@ -217,3 +217,17 @@ def test_steps_layers_runs_every_layer_on_its_own():
     losses = [m.fit(X, Y, verbose=0, shuffle=False).history["loss"] for m in (one, other)]
     np.testing.assert_allclose(*losses, rtol=1e-6)
     assert str(other.plan()).count("\n") == len(other.layers) - 1
+
+
+def test_metric_objects_count_every_batch_of_an_iterable():
+    from minicnn.metrics import CategoricalAccuracy
+
+    parts = [(X[k : k + 8], Y[k : k + 8]) for k in range(0, len(X), 8)]
+    by_name, by_object = new_model(metrics=["categorical_accuracy"]), new_model(metrics=[CategoricalAccuracy()])
+    histories = [m.fit(iter(parts), validation_data=parts, verbose=0).history for m in (by_name, by_object)]
+    assert histories[0] == histories[1]
+
+
+def test_a_metric_that_does_not_suit_the_labels_is_told_with_their_shape():
+    with pytest.raises(ShapeError, match=r"a metric does not suit labels \(22, 3\) and outputs \(None, 3\)"):
+        new_model(metrics=["sparse_categorical_accuracy"]).fit(X, Y, verbose=0)
