@@ -67,7 +67,7 @@ print(f"Test accuracy: {accuracy:.2%}")
 
 # 5. Save it, and see that the file holds the same network.
 model.save(args.out / "LeNet-5.h5")
-reloaded = load_model(args.out / "LeNet-5.h5")
+reloaded = load_model(args.out / "LeNet-5.h5", kernels=args.kernels)
 same = np.array_equal(reloaded.predict(x_test, batch_size=256, verbose=0), probabilities)
 print(f"Saved {args.out / 'LeNet-5.h5'}; reloaded, it predicts {'the same' if same else 'SOMETHING ELSE'}.")
 

@@ -33,8 +33,10 @@ def run(folder, *options, **environment):
     )
 
 
-def test_it_trains_saves_and_draws(tmp_path):
-    done = run(tmp_path, "--data", "digits", "--epochs", "1", "--seed", "3", "--out", "runs/first")
+@pytest.mark.parametrize("kernels", ["numba", "numpy"])
+def test_it_trains_saves_and_draws(tmp_path, kernels):
+    options = ["--data", "digits", "--epochs", "1", "--seed", "3", "--out", "runs/first", "--kernels", kernels]
+    done = run(tmp_path, *options)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "first"
     assert sorted(file.name for file in folder.iterdir()) == FILES
