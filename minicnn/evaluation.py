@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -109,9 +110,7 @@ class Evaluator(Feeding):
         calls.on_test_begin()
         if progress is not None:
             progress.start("Evaluate")
-        for number, batch in enumerate(batches.epoch()):
-            if number == steps:
-                break
+        for number, batch in enumerate(islice(batches.epoch(), steps)):
             calls.on_test_batch_begin(number)
             loss, y_pred = self._test_step(batch)
             scores = scores or self._scores(batch.y, y_pred)
@@ -181,9 +180,7 @@ class Evaluator(Feeding):
         with self._engine():
             calls.on_predict_begin()
             progress.start("Predict")
-            for number, batch in enumerate(batches.epoch()):
-                if number == limit:
-                    break
+            for number, batch in enumerate(islice(batches.epoch(), limit)):
                 calls.on_predict_batch_begin(number)
                 outputs.append(self._plan(None).predict(batch.x, Run(self.kernels)))
                 calls.on_predict_batch_end(number, {"outputs": outputs[-1]})

@@ -64,7 +64,7 @@ class LayerStack(Trainer):
             raise ConfigError(
                 f"{self}: has a layer named {layer.name!r} already; give this {type(layer).__name__} another name=."
             )
-        self._check_dtype(layer)
+        layer.check_dtype(self.dtype)
         declared, shape = layer.declared_input_shape, self._next_shape()
         if declared is not None and shape is not None and declared != shape:
             raise ShapeError(
@@ -83,13 +83,6 @@ class LayerStack(Trainer):
         if self.layers or self._input is not None:
             raise ConfigError(f"{self}: {layer} must come first, and once; the model has an input or layers already.")
         self._input = layer
-
-    def _check_dtype(self, layer: Layer) -> None:
-        if layer.dtype is not None and layer.dtype != self.dtype:
-            raise ConfigError(
-                f"{self}: {layer} has dtype {layer.dtype}, the model {self.dtype}; "
-                f"give the model dtype={layer.dtype.name!r}."
-            )
 
     def pop(self, rebuild: bool = True) -> Layer:
         """Remove the last layer and return it. Raises ConfigError if there is none."""
@@ -167,7 +160,7 @@ class LayerStack(Trainer):
     def output_shape_for(self, sample: Shape) -> Shape:
         shape = tuple(sample)
         for layer in self.layers:
-            self._check_dtype(layer)
+            layer.check_dtype(self.dtype)
             layer.check_rank(shape)
             shape = layer.output_shape(shape)
         return shape

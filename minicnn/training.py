@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from minicnn import losses, optimizers
@@ -169,9 +170,7 @@ class Trainer(Evaluator):
     def _train_epoch(self, training: Batches, calls: CallbackList, progress: Progress, steps: int | None) -> Logs:
         scores: Scores | None = None
         wanted = calls.wants("on_train_batch_end")
-        for number, batch in enumerate(training.epoch(self._epochs_trained)):
-            if number == steps:
-                break
+        for number, batch in enumerate(islice(training.epoch(self._epochs_trained), steps)):
             calls.on_train_batch_begin(number)
             loss, y_pred = self._train_step(batch)
             scores = scores or self._scores(batch.y, y_pred)

@@ -1,7 +1,7 @@
 """One thread pool at a time: BLAS keeps to one thread while kernels run.
 
 Numba's threads and those of OpenBLAS spin against each other: on two cores a training step of LeNet-5 takes 7 ms with
-this and 20 to 23 ms without, one of the sheet's first model 18 and 57. Kernels therefore split large products
+this and 23 ms without, one of the sheet's first model 18 and 52. Kernels therefore split large products
 themselves and call BLAS from each of their own threads.
 """
 

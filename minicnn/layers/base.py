@@ -131,10 +131,7 @@ class Layer:
             return
         self.check_rank(input_shape)
         self.output_shape(input_shape)
-        if self.dtype is not None and self.dtype != dtype:
-            raise ConfigError(
-                f"{self}: dtype {self.dtype} differs from the model's {dtype}; give the model that dtype."
-            )
+        self.check_dtype(dtype)
         self.build(input_shape, dtype, rng)
         self.dtype = dtype
         self.input_shape = tuple(input_shape)
@@ -143,6 +140,13 @@ class Layer:
         """Raises ConfigError if a subclass's constructor did not call that of Layer."""
         if "declared_input_shape" not in vars(self):
             raise ConfigError(f"{type(self).__name__}: call super().__init__(**kwargs) at the start of __init__.")
+
+    def check_dtype(self, dtype: np.dtype[Any]) -> None:
+        """Raises ConfigError unless the layer can be part of a model of this dtype."""
+        if self.dtype is not None and self.dtype != dtype:
+            raise ConfigError(
+                f"{self}: has dtype {self.dtype}, the model {dtype}; give the model dtype={self.dtype.name!r}."
+            )
 
     def check_rank(self, input_shape: Shape) -> None:
         """Raises ShapeError unless a sample has the number of dimensions that the layer works on."""

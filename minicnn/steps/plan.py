@@ -83,19 +83,12 @@ def _conforming(array: Any, shape: tuple[int, ...], dtype: Any, owner: str, reme
 
 
 @dataclass(frozen=True)
-class LogitsStep:
+class LogitsStep(LayerStep):
     """The last layer without its softmax or sigmoid, for a loss that takes logits.
 
     Softmax followed by the logarithm of cross-entropy loses what rounds to 0 or 1; on the logits both are one
     operation (kernels/softmax.py) with the gradient p − t, as Keras on TensorFlow computes it.
     """
-
-    layer: Layer
-    position: int
-
-    @property
-    def layers(self) -> Sequence[Layer]:
-        return (self.layer,)
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         if isinstance(self.layer, ActivatedLayer):
