@@ -1,4 +1,4 @@
-"""The example as its users run it: a process of its own, whose output and files are looked at."""
+"""The examples as their users run them: each in a process of its own, whose output and files are looked at."""
 
 import os
 import re
@@ -9,21 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minicnn import load_model
+from minicnn import applications, load_model
 from minicnn.datasets import digits
+from minicnn.utils import clear_session
+from tests.shared import shared_folder
 
 ROOT = Path(__file__).resolve().parents[1]
-EXAMPLE = ROOT / "examples" / "lenet5_mnist.py"
+EXAMPLES = ROOT / "examples"
 FILES = ["LeNet-5.h5", "confusion_matrix.png", "learning_curves.png"]
 
 
-def run(folder, *options, **environment):
-    """The example in a folder of its own. A closed port stands in for every proxy, so no download can begin."""
+def run(folder, *options, script="lenet5_mnist", **environment):
+    """An example in a folder of its own. A closed port stands in for every proxy, so no download can begin."""
     closed = dict.fromkeys(("http_proxy", "https_proxy", "ftp_proxy", "all_proxy"), "http://127.0.0.1:9")
     closed |= {name.upper(): address for name, address in closed.items()} | {"no_proxy": "", "NO_PROXY": ""}
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
-        [sys.executable, str(EXAMPLE), *options],
+        [sys.executable, str(EXAMPLES / f"{script}.py"), *options],
         cwd=folder,
         env=os.environ | closed | {"PYTHONPATH": path} | environment,
         capture_output=True,
@@ -92,3 +94,106 @@ def test_every_option_is_explained(tmp_path):
     assert done.returncode == 0
     for option in ("--data", "--epochs", "--batch-size", "--kernels", "--seed", "--out"):
         assert re.search(rf"^  {option} \S.*?(\n {{20,}}|  )[a-z]", done.stdout, re.MULTILINE), option
+
+
+# ---------------------------------------------------------------- one script an exercise
+
+EXERCISES = {
+    "exercise_1_relu": "cnn_relu",
+    "exercise_2_tanh": "cnn_tanh",
+    "exercise_3_dropout": "cnn_dropout",
+    "exercise_4_lenet5": "lenet5",
+    "exercise_5_save": "lenet5",
+    "exercise_6_alexnet_mnist": "alexnet_mnist",
+    "exercise_7_1_cnn_cifar10": "cnn_cifar10",
+    "exercise_7_2_lenet5_cifar10": "lenet5_cifar10",
+    "exercise_7_3_alexnet_cifar10": "alexnet_cifar10",
+    "keras_drop_in": "lenet5",
+}
+FIGURES = ["accuracy.png", "loss.png"]
+
+
+def nothing_here(folder):
+    """Variables for a user who has no data set and has never run anything."""
+    home = folder / "home"
+    home.mkdir()
+    return {"HOME": str(home), "USERPROFILE": str(home), "MINICNN_HOME": str(home / "minicnn"), "MPLBACKEND": "agg"}
+
+
+def summary_of(name):
+    """The table of that model, as a process prints it that makes no other."""
+    clear_session()
+    lines = []
+    applications.build(name, seed=0).summary(print_fn=lines.append)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("script", EXERCISES)
+def test_an_exercise_on_a_few_images(tmp_path, script):
+    done = run(tmp_path, "--quick", script=script, **nothing_here(tmp_path))
+    assert done.returncode == 0, done.stderr
+    application = applications.APPLICATIONS[EXERCISES[script]]
+    first = done.stdout.splitlines()[0]
+    assert first.startswith(f"{application.dataset}: not on this machine, and the download failed (")
+    assert " Training on scikit-learn's " in first
+    assert summary_of(EXERCISES[script]) in done.stdout
+    assert len(re.findall(r"^Test accuracy: \d+\.\d\d%$", done.stdout, re.MULTILINE)) == 1
+    written = sorted(file.name for file in (tmp_path / "out" / script).iterdir())
+    assert written == [*(["LeNET-5.h5"] if script in ("exercise_5_save", "keras_drop_in") else []), *FIGURES]
+    assert all((tmp_path / "out" / script / name).read_bytes().startswith(b"\x89PNG") for name in FIGURES)
+
+
+def test_the_sheets_network_and_the_file_of_exercise_5(tmp_path):
+    options = ["--quick", "--epochs", "1", "--seed", "7", "--out", "mine"]
+    done = run(tmp_path, *options, script="exercise_5_save", **nothing_here(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (_, (x_test, y_test)) = digits.load_data()
+    model = load_model(tmp_path / "mine" / "LeNET-5.h5")
+    accuracy = np.mean(model.predict(x_test[..., None], batch_size=256, verbose=0).argmax(axis=1) == y_test)
+    assert f"Test accuracy: {accuracy:.2%}" in done.stdout.splitlines()
+    assert "Loaded again, it predicts the same, bit for bit." in done.stdout.splitlines()
+    assert "1293 images to train on, 144 to validate, 360 to test; epochs: 1" in done.stdout.splitlines()
+
+
+def test_an_exercise_on_mnist_itself(tmp_path):
+    shared = shared_folder()
+    if shared is None or not (shared / "data" / "mnist").is_dir():
+        pytest.skip("no shared/data/mnist; set MINICNN_SHARED to the folder that has data/mnist")
+    environment = nothing_here(tmp_path)
+    (tmp_path / "home" / "minicnn" / "datasets").mkdir(parents=True)
+    (tmp_path / "home" / "minicnn" / "datasets" / "mnist").symlink_to(shared / "data" / "mnist")
+    done = run(tmp_path, "--quick", script="exercise_1_relu", **environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "4500 images to train on, 500 to validate, 5000 to test; epochs: 2"
+    accuracy = re.search(r"^Test accuracy: (\d+\.\d\d)%$", done.stdout, re.MULTILINE)
+    assert accuracy is not None
+    assert float(accuracy[1]) > 75  # it learns: chance is 10
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "0"], "argument --epochs: must be an integer of at least 1, got '0'"),
+        (["--seed", "x"], "argument --seed: must be an integer of at least 0, got 'x'"),
+        (["--out", "file"], "argument --out: cannot make the folder file: File exists"),
+    ],
+)
+def test_wrong_options_of_an_exercise(tmp_path, options, message):
+    (tmp_path / "file").write_text("")
+    done = run(tmp_path, *options, script="exercise_1_relu")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"exercise_1_relu.py: error: {message}"
+    assert not done.stdout
+
+
+def test_a_layer_by_hand_is_the_engines(tmp_path):
+    done = run(tmp_path, script="inside_a_layer", **nothing_here(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "By hand and by the engine: the same numbers."
+    assert len(re.findall(r"off by \de[+-]\d\d of the largest entry", done.stdout)) == 20
+
+
+def test_every_example_says_how_to_run_it():
+    for file in EXAMPLES.glob("*.py"):
+        if file.name != "exercise.py":
+            assert f"    python examples/{file.name}" in file.read_text().splitlines()[2], file.name

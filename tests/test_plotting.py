@@ -51,6 +51,50 @@ def test_learning_curves_of_nothing(record):
     assert str(error.value) == "learning_curves: the history holds no epoch; pass what fit returned."
 
 
+def test_learning_curves_of_chosen_quantities():
+    (top_k,) = plotting.learning_curves(RECORD, names=["top_k"]).axes
+    assert lines(top_k) == [("training", "-", [1, 2, 3], [0.1, 0.5, 0.75])]
+
+
+def test_a_single_epoch_is_a_point():
+    (axes,) = plotting.learning_curves({"loss": [1.0], "val_loss": [2.0]}).axes
+    assert [line.get_marker() for line in axes.get_lines()] == ["o", "o"]
+
+
+def test_a_resumed_training_goes_on_counting():
+    history = History()
+    history.history, history.epoch = {"loss": [2.0, 1.0]}, [10, 11]
+    assert lines(plotting.learning_curves(history).axes[0]) == [("training", "-", [11, 12], [2.0, 1.0])]
+
+
+@pytest.mark.parametrize("freq", [2, [2, 4]])
+def test_validation_stands_at_its_own_epochs(freq):
+    record = {"loss": [5.0, 4.0, 3.0, 2.0, 1.0], "val_loss": [4.5, 2.5]}
+    (axes,) = plotting.learning_curves(record, validation_freq=freq).axes
+    assert lines(axes)[1] == ("validation", "--", [2, 4], [4.5, 2.5])
+    with pytest.raises(ConfigError) as error:
+        plotting.learning_curves(record)
+    assert str(error.value) == (
+        "learning_curves: val_loss has 2 values, where 5 epochs with validation_freq=1 make 5; "
+        "give the validation_freq of fit."
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["acc"], "learning_curves: the history has no 'acc'; it has loss, top_k."),
+        (["val_loss"], "learning_curves: the history has no 'val_loss'; it has loss, top_k."),
+        ("loss", "learning_curves: names must be a list of quantities, got 'loss'; put it into a list."),
+        ([], "learning_curves: names must be a list of quantities, got []; put it into a list."),
+    ],
+)
+def test_quantities_that_are_not_there(names, message):
+    with pytest.raises(ConfigError) as error:
+        plotting.learning_curves(RECORD, names=names)
+    assert str(error.value) == message
+
+
 TRUE, PREDICTED = [0, 0, 0, 1, 2, 2], [0, 0, 2, 1, 1, 2]
 COUNTS = [[2, 0, 1], [0, 1, 0], [0, 1, 1]]
 
@@ -137,6 +181,15 @@ def test_labels_that_do_not_fit(true, predicted, names, error, message):
     with pytest.raises(error) as caught:
         plotting.confusion_matrix(true, predicted, names)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("predicted", [[0.0, 0.9], [[0.0], [0.9]]])
+def test_one_probability_a_sample_is_no_class_number(predicted):
+    with pytest.raises(ConfigError) as caught:
+        plotting.confusion_matrix([0, 1], predicted)
+    assert str(caught.value) == (
+        "confusion_matrix: labels must be whole class numbers or (N, K) probabilities, got 0.9."
+    )
 
 
 def test_figures_are_their_own_and_can_be_saved(tmp_path):

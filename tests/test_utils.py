@@ -94,3 +94,10 @@ def test_other_dtypes_are_refused(dtype):
     with pytest.raises(ConfigError) as error:
         to_categorical([1, 0], 2, dtype)
     assert str(error.value) == (f'to_categorical: dtype must be a type of numbers such as "float32", got {dtype!r}.')
+
+
+def test_the_place_of_keras_2():
+    from minicnn.utils import np_utils
+    from minicnn.utils.np_utils import to_categorical as old
+
+    assert np_utils.to_categorical is old is to_categorical

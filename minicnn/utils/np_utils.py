@@ -1,10 +1,9 @@
-"""Small helpers under Keras's names."""
+"""One-hot labels, in the place where Keras 2 has them: `from minicnn.utils import np_utils`."""
 
 from typing import Any
 
 import numpy as np
 
-from minicnn import naming
 from minicnn.arguments import refuse_unknown
 from minicnn.errors import ConfigError, DataError
 from minicnn.typing import Array
@@ -63,11 +62,3 @@ def _number_type(dtype: Any) -> np.dtype[Any]:
     if number.kind not in "biufc":
         raise ConfigError(f'to_categorical: dtype must be a type of numbers such as "float32", got {dtype!r}.')
     return number
-
-
-def clear_session(free_memory: bool = True) -> None:
-    """Start automatic layer names anew: the next Conv2D is conv2d again.
-
-    Nothing else is kept between models, so that free_memory, which Keras has, makes no difference.
-    """
-    naming.reset()

@@ -1,0 +1,87 @@
+"""Keras code of 2021 on minicnn: of exercises 4 and 5 only the import lines are changed.
+
+    python examples/keras_drop_in.py
+    python examples/keras_drop_in.py --quick
+
+Each import line has beside it what it was. What is not the sheet's says so.
+"""
+
+import os
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import train_test_split
+
+from minicnn.datasets.mnist import load_data  # from keras.datasets.mnist import load_data
+from minicnn.layers import AveragePooling2D, Conv2D, Dense, Flatten  # from keras.layers import ...
+from minicnn.losses import CategoricalCrossentropy  # from tensorflow.keras.losses import CategoricalCrossentropy
+from minicnn.models import Sequential, load_model  # from keras.models import Sequential, load_model
+from minicnn.optimizers import Adam  # from tensorflow.keras.optimizers import Adam
+from minicnn.utils import to_categorical  # from tensorflow.keras.utils import to_categorical
+
+try:
+    (X_train, y_train), (X_test, y_test) = load_data()
+except OSError as error:  # no MNIST here, and no network: these lines are not the sheet's
+    print(f"{error} Training on scikit-learn's digits instead.")
+    from minicnn.datasets.digits import load_data
+
+    (X_train, y_train), (X_test, y_test) = load_data()
+
+epochs = 30
+if "--quick" in sys.argv:  # neither are these
+    X_train, y_train, X_test, y_test = X_train[:5000], y_train[:5000], X_test[:5000], y_test[:5000]
+    epochs = 2
+
+X_train, X_dev, y_train, y_dev = train_test_split(X_train, y_train, test_size=0.1)
+
+X_train_expanded = np.expand_dims(X_train, axis=3)
+X_dev_expanded = np.expand_dims(X_dev, axis=3)
+X_test_expanded = np.expand_dims(X_test, axis=3)
+
+y_train_new = to_categorical(y_train, num_classes=10)
+y_dev_new = to_categorical(y_dev, num_classes=10)
+
+model_4 = Sequential()
+
+model_4.add(Conv2D(filters=6, kernel_size=(5, 5), padding="same", activation="relu", input_shape=(28, 28, 1)))
+model_4.add(AveragePooling2D(strides=2, pool_size=(2, 2)))
+
+model_4.add(Conv2D(filters=16, kernel_size=(5, 5), padding="valid", activation="relu"))
+model_4.add(AveragePooling2D(strides=2, pool_size=(2, 2)))
+
+model_4.add(Flatten())
+model_4.add(Dense(120, activation="relu"))
+model_4.add(Dense(84, activation="relu"))
+model_4.add(Dense(10, activation="softmax"))
+
+model_4.summary()
+
+Optimizer = Adam(learning_rate=1e-3)
+Loss = CategoricalCrossentropy()
+model_4.compile(optimizer=Optimizer, loss=Loss, metrics=["accuracy"])
+
+history_4 = model_4.fit(
+    X_train_expanded, y_train_new, validation_data=(X_dev_expanded, y_dev_new), batch_size=128, epochs=epochs
+)
+
+os.makedirs("out/keras_drop_in", exist_ok=True)
+for name, title in (("accuracy", "Accuracy"), ("loss", "Loss")):
+    plt.figure()
+    plt.plot(history_4.history[name], label=f"Train {title}")
+    plt.plot(history_4.history[f"val_{name}"], label=f"Validation {title}")
+    plt.title(title)
+    plt.xlabel("Epochs")
+    plt.ylabel(title)
+    plt.legend()
+    plt.savefig(f"out/keras_drop_in/{name}.png")  # the sheet has plt.show()
+
+y_pred = model_4.predict(X_test_expanded)
+y_pred = np.argmax(y_pred, axis=-1)
+accuracy = round(accuracy_score(y_test, y_pred) * 100, 2)
+print(f"Test accuracy: {accuracy:.2f}%")
+
+model_4.save("out/keras_drop_in/LeNET-5.h5")
+loaded = load_model("out/keras_drop_in/LeNET-5.h5")
+print("Saved and loaded again:", np.array_equal(np.argmax(loaded.predict(X_test_expanded), axis=-1), y_pred))

@@ -1,0 +1,75 @@
+"""Learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from minicnn.errors import ConfigError
+from minicnn.geometry import positive_int
+from minicnn.plotting.canvas import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def learning_curves(
+    history: Any, title: str = "", names: Sequence[str] | None = None, validation_freq: int | Sequence[int] = 1
+) -> Figure:
+    """Quantities of a training over its epochs, training and validation in one panel.
+
+    history: what fit returned, or its `.history` dict. names: of the quantities to show, such as ["accuracy"]; None
+    shows all. validation_freq: as given to fit. Raises ConfigError if there is nothing to show.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    record: Mapping[str, Sequence[float]] = getattr(history, "history", history)
+    shown = _shown(record, names)
+    figure = new_figure(5.0 * len(shown), 3.8)
+    for place, name in enumerate(shown, start=1):
+        axes = figure.add_subplot(1, len(shown), place)
+        epochs = _epochs(history, len(record[name]))
+        marker = "o" if len(epochs) == 1 else None  # one point is no line
+        axes.plot(epochs, record[name], "-", marker=marker, label="training")
+        if len(validated := record.get(f"val_{name}", ())):
+            when = _validation_epochs(epochs, validation_freq)
+            if len(when) != len(validated):
+                raise ConfigError(
+                    f"learning_curves: val_{name} has {len(validated)} values, where {len(epochs)} epochs with "
+                    f"validation_freq={validation_freq!r} make {len(when)}; give the validation_freq of fit."
+                )
+            axes.plot(when, validated, "--", marker="o" if len(when) == 1 else None, label="validation")
+        axes.set(xlabel="epoch", ylabel=name.replace("_", " "))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _shown(record: Mapping[str, Sequence[float]], names: Sequence[str] | None) -> list[str]:
+    available = [name for name in record if not name.startswith("val_") and len(record[name])]
+    if not available:
+        raise ConfigError("learning_curves: the history holds no epoch; pass what fit returned.")
+    if names is None:
+        return available
+    if isinstance(names, str) or not names:
+        raise ConfigError(f"learning_curves: names must be a list of quantities, got {names!r}; put it into a list.")
+    for name in names:
+        if name not in available:
+            raise ConfigError(f"learning_curves: the history has no {name!r}; it has {', '.join(available)}.")
+    return list(names)
+
+
+def _epochs(history: Any, count: int) -> list[int]:
+    """The numbers of the epochs, from 1: the history's own where it has one for each value, as after a resumed fit."""
+    numbers = getattr(history, "epoch", [])
+    return [n + 1 for n in numbers] if len(numbers) == count else list(range(1, count + 1))
+
+
+def _validation_epochs(epochs: list[int], freq: int | Sequence[int]) -> list[int]:
+    if isinstance(freq, Sequence) and not isinstance(freq, str):
+        return [n for n in epochs if n in freq]
+    every = positive_int(freq, "validation_freq", "learning_curves")
+    return [n for n in epochs if n % every == 0]
