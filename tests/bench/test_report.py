@@ -1,0 +1,157 @@
+"""compare.py's tables from a record made up by hand: which variant counts, and how ratios are formed."""
+
+import json
+import math
+
+import compare
+import pytest
+from common import markdown_table, number
+from report import draw, figure, geometric_mean, tables, times_as_fast, timing, write_report
+
+
+def run(round_, engine, value, variant="default", measure="train", name="train_ms"):
+    figures = {name: value, "memory_mb": 100 * value}
+    keys = {"round": round_, "model": "lenet5", "engine": engine, "variant": variant, "measure": measure}
+    return {**keys, "figures": figures}
+
+
+RUNS = [
+    *(run(k, "minicnn", value) for k, value in enumerate([2.0, 2.0, 4.0], 1)),
+    *(run(k, "keras", value) for k, value in enumerate([9.0, 9.0, 9.0], 1)),
+    *(run(k, "torch", value, "nchw") for k, value in enumerate([3.0, 6.0, 6.0], 1)),
+    run(1, "torch", 8.0, "compiled"),
+    {"round": 1, "model": "lenet5", "engine": "torch", "variant": "broken", "measure": "train", "failed": "no"},
+]
+RECORD = {
+    "machine": {"cores": 2, "processor": "Abacus", "features": ["avx2"], "system": "Linux 1", "date": "2026-01-01"},
+    "versions": {"minicnn": {"python": "3.11.7", "minicnn": "0.1.0", "none": None}},
+    "models": {"lenet5": {"source": "mnist"}, "cnn_relu": {"source": "mnist"}},
+    "checks": {},
+    "runs": RUNS,
+}
+
+
+def best(engine, name="train_ms"):
+    return timing(RECORD, "lenet5", engine, "train", figure(name))
+
+
+def test_the_variant_with_the_lowest_median_counts():
+    assert (best("torch").variant, best("torch").median) == ("nchw", 6.0)
+    assert best("torch").rounds == {1: 3.0, 2: 6.0, 3: 6.0}
+
+
+def test_what_was_not_measured_is_none():
+    assert best("onnxruntime") is None
+    assert timing(RECORD, "cnn_relu", "minicnn", "train", figure("train_ms")) is None
+
+
+def test_ratios_are_of_each_round_to_the_better_peer():
+    assert times_as_fast(best("minicnn"), [best("keras"), best("torch")]) == [1.5, 1.5, 3.0]
+    assert times_as_fast(best("minicnn"), [best("keras"), None]) == [2.25, 4.5, 4.5]
+    assert times_as_fast(best("minicnn"), [None]) == times_as_fast(None, [best("keras")]) == []
+
+
+def test_geometric_mean():
+    assert geometric_mean([1, 4, 16]) == pytest.approx(4)
+    assert math.isnan(geometric_mean([]))
+
+
+def test_the_tables():
+    text = tables(RECORD)
+    assert "| `lenet5` | 2.00 | 9.00 | 6.00 (nchw) | 1.50 (1.50 to 3.00) |" in text
+    assert "| geometric mean |  |  |  | 1.50 |" in text
+    assert "| `lenet5` | 200 | 900 | 600 (nchw) | 0.22 (0.22 to 0.44) | 0.67 (0.33 to 0.67) |" in text
+    assert "2 cores of Abacus (avx2), Linux 1, 2026-01-01; medians of 3 rounds" in text
+    assert "Predicting" not in text  # not measured
+    assert "cnn_relu" not in text
+    assert "None" not in text
+
+
+def test_the_report_stands_beside_the_record(tmp_path):
+    path = tmp_path / "some.json"
+    path.write_text(json.dumps(RECORD))
+    assert write_report(path) == path.with_suffix(".md").read_text() == tables(RECORD)
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_record_without_figures_draws_nothing(tmp_path):
+    draw({**RECORD, "runs": []}, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (0.01234, "0.0123"), (1.0, "1.00"), (99.96, "100"), (12345.6, "12,346")]
+)
+def test_numbers_have_three_digits(value, text):
+    assert number(value) == text
+
+
+def test_a_markdown_table():
+    assert markdown_table(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |"
+
+
+# -- what compare.py decides
+
+
+def comparison(runs):
+    made = object.__new__(compare.Comparison)
+    made.record = {"runs": runs}
+    return made
+
+
+def test_slow_variants_are_left_out_once_all_are_measured():
+    variants = compare.PEERS["torch"].variants
+    some = [run(1, "torch", value, variant) for variant, value in zip(variants, [4.0, 5.9, 6.1], strict=False)]
+    assert comparison(some)._variants("torch", "lenet5", "train") == list(variants)
+    every = [*some, run(1, "torch", 9.0, variants[3])]
+    assert comparison(every)._variants("torch", "lenet5", "train") == list(variants[:2])
+    assert comparison(every)._variants("torch", "lenet5", "predict") == list(variants)
+
+
+def test_variants_that_failed_are_left_out():
+    failed = {**run(0, "torch", 1.0, "compiled", "check"), "failed": "no compiler"}
+    del failed["figures"]
+    assert "compiled" not in comparison([failed])._variants("torch", "lenet5", "train")
+
+
+def test_differences():
+    own = {"predictions": [[0.25, 0.75]], "losses": [1.0, 2.0, 4.0]}
+    other = {"predictions": [[0.5, 0.5]], "losses": [1.0, 2.5, 5.0]}
+    assert compare.differences(own, other) == {"probabilities": 0.25, "losses": 0.25, "later losses": 0.25}
+    assert compare.differences(own, {"predictions": own["predictions"]}) == {"probabilities": 0.0}
+
+
+def test_outputs_that_are_no_numbers_are_refused():
+    nan = float("nan")
+    found = compare.differences({"predictions": [[nan]]}, {"predictions": [[nan]]})
+    assert compare.disagreement(found, "keras")
+    assert not compare.disagreement({"probabilities": 0.0}, "onnxruntime")
+    assert compare.disagreement({"probabilities": 0.0, "later losses": 1e-3}, "keras")
+    assert not compare.disagreement({"probabilities": 0.0, "later losses": 1e-3}, "torch")
+
+
+def test_measuring_processes_do_not_inherit_settings(monkeypatch):
+    from common import child_environment
+
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    environment = child_environment({"NUMBA_CACHE_DIR": "here"})
+    assert environment["NUMBA_CACHE_DIR"] == "here"
+    assert not {"OPENBLAS_CORETYPE", "OMP_NUM_THREADS"} & set(environment)
+    assert environment["PATH"]
+
+
+def test_quick_runs_predict_whole_batches():
+    from workloads import PREDICT_BATCH, WORKLOADS
+
+    for workload in (*WORKLOADS.values(), *(w.quick() for w in WORKLOADS.values())):
+        assert workload.images % PREDICT_BATCH == 0
+        assert workload.steps >= 3
+
+
+def test_every_model_of_the_sheet_has_a_workload():
+    from workloads import WORKLOADS
+
+    from minicnn.applications import APPLICATIONS
+
+    assert list(WORKLOADS) == list(APPLICATIONS)
