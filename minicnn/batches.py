@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -134,6 +135,9 @@ class IterableBatches:
     A generator goes on from epoch to epoch. An iterable is started anew each epoch, or where steps is given when it has
     ended. steps: batches in an epoch; None takes len() if there is one, else all that come. check: called with each
     batch before it is used.
+
+    drawn: how many batches have come so far. checksum: of the first sample of each, so that a run which draws the same
+    batches again can tell that they are the same.
     """
 
     def __init__(self, source: Any, steps: int | None, dtype: np.dtype[Any], check: Any) -> None:
@@ -141,6 +145,7 @@ class IterableBatches:
         self.steps = steps if steps is not None else (len(source) if hasattr(source, "__len__") else None)
         self._iterator: Iterator[Any] | None = None
         self.exhausted = False
+        self.drawn, self.checksum = 0, 0
 
     def __len__(self) -> int:
         if self.steps is None:
@@ -193,6 +198,10 @@ class IterableBatches:
             )
         x, y, weight = (*item, None, None)[:3]
         x, y, weight = self.check(x, y, weight)
+        self.drawn += 1
+        for part in (x, y, weight):
+            if part is not None:
+                self.checksum = zlib.crc32(part[:1].tobytes(), self.checksum)
         return Batch(np.ascontiguousarray(x, self.dtype), y, weight)
 
 

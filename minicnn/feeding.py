@@ -29,6 +29,7 @@ class Feeding:
     dtype: np.dtype[Any]
     kernels: KernelSet
     seed: int
+    seed_given: bool
     loss: Loss | None
 
     # -- what a model provides

@@ -52,18 +52,24 @@ class Progress:
         self.verbose, self.steps, self.title = verbose, steps, title
         self._bar: Any = None
         self._done = 0
+        self._before = 0  # of them, those done before the clock started
         self._started = time.perf_counter()
         self._refreshed = 0.0
 
-    def start(self, title: str) -> None:
-        """Begin an epoch."""
-        self.title, self._done, self._started = title, 0, time.perf_counter()
+    def start(self, title: str, done: int = 0) -> None:
+        """Begin an epoch, or go on with one of which so many batches are done."""
+        self.title, self._done, self._before, self._started = title, done, done, time.perf_counter()
         if self.verbose == 1 and sys.stdout.isatty():
             from tqdm import tqdm
 
             form = "{desc} {n_fmt}/{total_fmt} |{bar:24}| {elapsed}<{remaining}{postfix}"
             self._bar = tqdm(
-                total=self.steps, desc=title, file=sys.stdout, bar_format=form if self.steps else None, leave=False
+                total=self.steps,
+                initial=done,
+                desc=title,
+                file=sys.stdout,
+                bar_format=form if self.steps else None,
+                leave=False,
             )
 
     @property
@@ -85,7 +91,7 @@ class Progress:
         self.close()
         if self.verbose:
             seconds = time.perf_counter() - self._started
-            each = seconds / max(1, self._done) * 1e3
+            each = seconds / max(1, self._done - self._before) * 1e3
             parts = [
                 f"{self.title} {self._done}/{self._done}",
                 f"{seconds:.1f}s, {each:.1f} ms/step",

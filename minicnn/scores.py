@@ -46,6 +46,17 @@ class Scores:
         loss = self._loss_sum / self._samples if self._samples else 0.0
         return {f"{prefix}loss": loss} | {f"{prefix}{name}": float(m.result()) for name, m, _ in self._metrics}
 
+    def get_state(self) -> dict[str, Any]:
+        """The sums so far: the loss's, and all attributes of each metric but functions, which are none of its sums."""
+        kept = [{k: v for k, v in vars(m).items() if isinstance(v, Metric) or not callable(v)} for m in self.metrics]
+        return {"loss_sum": self._loss_sum, "samples": self._samples, "metrics": kept}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over what get_state returned for Scores of the same metrics."""
+        self._loss_sum, self._samples = state["loss_sum"], state["samples"]
+        for metric, attributes in zip(self.metrics, state["metrics"], strict=True):
+            vars(metric).update(attributes)
+
     @property
     def metrics(self) -> list[Metric]:
         """The metric objects, in the order of the logs."""

@@ -36,6 +36,7 @@ class LayerStack(Trainer):
         if isinstance(layers, Layer) or (layers is not None and not isinstance(layers, Iterable)):
             raise ConfigError(f"Sequential: layers must be a list of layers, got {layers!r}; put it into a list.")
         seed = seed_or_none(seed, "Sequential")
+        self.seed_given = seed is not None  # otherwise one was drawn, and another one will be in the next process
         self.name = name or automatic_name("Sequential")
         self.dtype = float_dtype(dtype, str(self))
         self.kernels = kernel_set(kernels)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -20,8 +21,37 @@ from minicnn.scores import Logs, Scores, check_metrics
 from minicnn.typing import Array
 
 
+@dataclass
+class Fit:
+    """One call of fit: what it was given, and how far it has come.
+
+    validates: whether epoch n, counted from 1, ends with a validation; validation_freq: as it was given. steps: batches
+    an epoch, None for all. epoch: the one that runs or comes next, from 0. batch: how many of its batches are done;
+    scores: of those, None before the first; rest: those to come, None before the epoch begins. logs: of the last epoch.
+    callbacks.BackupAndRestore stores the second half, and puts it back in another process.
+    """
+
+    training: Batches
+    validation: Batches | None
+    validates: Callable[[int], bool]
+    validation_freq: int | Sequence[int]
+    calls: CallbackList
+    progress: Progress
+    epochs: int
+    steps: int | None
+
+    epoch: int
+    batch: int = 0
+    scores: Scores | None = None
+    rest: Iterator[Batch] | None = None
+    logs: Logs = field(default_factory=dict)
+
+
 class Trainer(Evaluator):
     """Training for a model that says what its layers are. `models.Sequential` is one."""
+
+    running: Fit | None = None
+    """The fit that is under way."""
 
     # -- compile
 
@@ -116,8 +146,8 @@ class Trainer(Evaluator):
             x, y, sample_weight, validation_data = self._split(x, y, sample_weight, validation_split, validation_data)
         training = self._batches(x, y, sample_weight, size, "fit", shuffle, class_weight, steps)
         validation = self._validation_batches(validation_data, held_out_size, validation_steps)
-        validate_at = _validation_epochs(validation_freq)
-        _check_validation(validation, training, sum(map(validate_at, range(initial_epoch + 1, epochs + 1))))
+        validates = _validation_epochs(validation_freq)
+        _check_validation(validation, training, sum(map(validates, range(initial_epoch + 1, epochs + 1))))
         total = steps if steps is not None else length(training)
         calls = CallbackList(callbacks, add_history=True, model=self, verbose=level, epochs=epochs, steps=total)
         assert calls.history is not None
@@ -125,64 +155,67 @@ class Trainer(Evaluator):
         if isinstance(training, ArrayBatches):
             self.build_for(training.x.shape[1:])
         self.history = calls.history
-        with self._engine():
-            self._fit_epochs(
-                training, validation, validate_at, calls, Progress(level, total), epochs, initial_epoch, steps
-            )
+        self.running = Fit(
+            training,
+            validation,
+            validates,
+            validation_freq,
+            calls,
+            Progress(level, total),
+            epochs,
+            steps,
+            epoch=initial_epoch,
+        )
+        try:
+            with self._engine():
+                self._fit_epochs(self.running)
+        finally:
+            self.running.progress.close()
+            self.running = None
         return calls.history
 
-    def _fit_epochs(
-        self,
-        training: Batches,
-        validation: Batches | None,
-        validate_at: Any,
-        calls: CallbackList,
-        progress: Progress,
-        epochs: int,
-        initial_epoch: int,
-        steps: int | None,
-    ) -> None:
+    def _fit_epochs(self, fit: Fit) -> None:
         self.stop_training = False
-        logs: Logs = {}
-        calls.on_train_begin()
-        try:
-            for epoch in range(initial_epoch, epochs):
-                calls.on_epoch_begin(epoch)
-                progress.start(f"Epoch {epoch + 1}/{epochs}")
-                logs = self._train_epoch(training, calls, progress, steps)
-                if validation is not None and validate_at(epoch + 1):
-                    logs |= self._evaluate_batches(validation, calls, prefix="val_")
-                self._epochs_trained += 1
-                progress.finish(logs)
-                calls.on_epoch_end(epoch, logs)
-                if self.stop_training:
-                    break
-                if isinstance(training, IterableBatches) and training.exhausted and epoch + 1 < epochs:
-                    warn(
-                        f"fit: x ran out of batches in epoch {epoch + 1} of {epochs} and training ends; give "
-                        "steps_per_epoch or an iterable that can be started anew."
-                    )
-                    break
-        finally:
-            progress.close()
-        calls.on_train_end(logs)
-
-    def _train_epoch(self, training: Batches, calls: CallbackList, progress: Progress, steps: int | None) -> Logs:
-        scores: Scores | None = None
-        wanted = calls.wants("on_train_batch_end")
-        for number, batch in enumerate(islice(training.epoch(self._epochs_trained), steps)):
-            calls.on_train_batch_begin(number)
-            loss, y_pred = self._train_step(batch)
-            scores = scores or self._scores(batch.y, y_pred)
-            scores.update(loss, labels_of(batch), y_pred, batch.sample_weight)
-            logs = scores.logs() if wanted or progress.due else None
-            calls.on_train_batch_end(number, logs)
-            progress.advance(logs)
+        fit.calls.on_train_begin()
+        for epoch in range(fit.epoch, fit.epochs):
+            if isinstance(fit.training, IterableBatches) and fit.training.exhausted:
+                warn(
+                    f"fit: x ran out of batches in epoch {epoch} of {fit.epochs} and training ends; give "
+                    "steps_per_epoch or an iterable that can be started anew."
+                )
+                break
+            if fit.batch == 0:  # otherwise it goes on where an earlier process was interrupted
+                fit.calls.on_epoch_begin(epoch)
+            fit.progress.start(f"Epoch {epoch + 1}/{fit.epochs}", fit.batch)
+            fit.logs = self._train_epoch(fit)
+            if fit.validation is not None and fit.validates(epoch + 1):
+                fit.logs |= self._evaluate_batches(fit.validation, fit.calls, prefix="val_")
+            self._epochs_trained += 1
+            fit.progress.finish(fit.logs)
+            fit.epoch, fit.batch, fit.scores, fit.rest = epoch + 1, 0, None, None
+            fit.calls.on_epoch_end(epoch, fit.logs)
             if self.stop_training:
                 break
-        if scores is None:
+        fit.calls.on_train_end(fit.logs)
+
+    def _train_epoch(self, fit: Fit) -> Logs:
+        wanted = fit.calls.wants("on_train_batch_end")
+        if fit.rest is None:
+            fit.rest = islice(fit.training.epoch(self._epochs_trained), fit.steps)
+        for batch in fit.rest:
+            fit.calls.on_train_batch_begin(fit.batch)
+            loss, y_pred = self._train_step(batch)
+            fit.scores = fit.scores or self._scores(batch.y, y_pred)
+            fit.scores.update(loss, labels_of(batch), y_pred, batch.sample_weight)
+            fit.batch += 1
+            logs = fit.scores.logs() if wanted or fit.progress.due else None
+            fit.calls.on_train_batch_end(fit.batch - 1, logs)
+            fit.progress.advance(logs)
+            if self.stop_training:
+                break
+        if fit.scores is None:
             raise DataError("fit: x gave no batches; a generator that ended before cannot be started anew.")
-        return scores.logs()
+        return fit.scores.logs()
 
     def _train_step(self, batch: Batch) -> tuple[float, Array]:
         """One update. Returns the batch's loss, penalties included, and its predictions, from before the update."""

@@ -3,6 +3,7 @@
 Names, arguments and defaults are those of Keras 3.15.
 """
 
+from minicnn.callbacks.backup import BackupAndRestore
 from minicnn.callbacks.base import Callback, LambdaCallback
 from minicnn.callbacks.callback_list import CallbackList
 from minicnn.callbacks.checkpoint import ModelCheckpoint
@@ -11,6 +12,7 @@ from minicnn.callbacks.records import CSVLogger, History
 from minicnn.callbacks.stopping import EarlyStopping, TerminateOnNaN
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",

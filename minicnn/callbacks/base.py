@@ -38,6 +38,21 @@ class Callback:
 
     Epochs and batches are counted from 0. `logs` holds the running means of loss and metrics at a batch's end, and at
     an epoch's end also the validation's under "val_" names.
+
+    A callback that remembers something from epoch to epoch, or from batch to batch, lets BackupAndRestore store it: it
+    names the attributes in `state_names`, or overrides get_state and set_state where attributes are not enough:
+
+        class Slowest(Callback):
+            state_names = ("longest",)
+
+            def on_train_begin(self, logs=None):
+                self.longest = 0.0
+
+            def on_epoch_begin(self, epoch, logs=None):
+                self.started = time.perf_counter()
+
+            def on_epoch_end(self, epoch, logs=None):
+                self.longest = max(self.longest, time.perf_counter() - self.started)
     """
 
     params: dict[str, Any] | None = None
@@ -102,11 +117,23 @@ class Callback:
         """Another name of on_train_batch_end, from Keras's early days."""
 
     def get_state(self) -> dict[str, Any]:
-        """What an interrupted run needs to go on: numbers, strings, None, or lists of arrays."""
+        """What an interrupted run needs to go on, asked for by BackupAndRestore after the other hooks of that moment.
+
+        A dict of None, booleans, numbers, strings, NumPy scalars and arrays, and lists, tuples and dicts of these.
+        """
+        for name in self.state_names:
+            if not hasattr(self, name):
+                raise ConfigError(
+                    f"{type(self).__name__}: has no {name!r}, which state_names lists; set it in on_train_begin."
+                )
         return {name: getattr(self, name) for name in self.state_names}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over what get_state returned, after on_train_begin. Raises ConfigError if the names differ."""
+        """Take over what get_state returned in another process, where the same training was interrupted.
+
+        Called after on_train_begin, if the epoch had begun after on_epoch_begin as well, with the model and the
+        optimizer as they were. Raises ConfigError if the names differ.
+        """
         if set(state) != set(self.state_names):
             raise ConfigError(
                 f"{type(self).__name__}: its state holds {sorted(self.state_names)}, got {sorted(state)}; "

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from minicnn.callbacks.backup import BackupAndRestore
 from minicnn.callbacks.base import Callback, Logs
 from minicnn.callbacks.records import History
 from minicnn.errors import ConfigError
 
 
 class CallbackList(Callback):
-    """Callbacks that are called as one, in the order given.
+    """Callbacks that are called as one, in the order given; a BackupAndRestore after all others, whose work it stores.
 
     Args:
         callbacks: Callback objects, or a single one, or None; lists and CallbackLists within are unpacked.
@@ -19,7 +20,7 @@ class CallbackList(Callback):
         model: set on every callback.
         **params: set on every callback as its `params`: verbose, epochs, steps.
 
-    Raises ConfigError for anything that is not a Callback.
+    Raises ConfigError for anything that is not a Callback, and for a second BackupAndRestore.
     """
 
     def __init__(
@@ -37,6 +38,9 @@ class CallbackList(Callback):
         if self.history is None and add_history:
             self.history = History()
             self.callbacks.append(self.history)
+        self.callbacks.sort(key=lambda callback: isinstance(callback, BackupAndRestore))  # stable
+        if sum(isinstance(callback, BackupAndRestore) for callback in self.callbacks) > 1:
+            raise ConfigError("callbacks: got two BackupAndRestore; a training goes on from one backup.")
         if model is not None:
             self.set_model(model)
         self.set_params(params)
@@ -53,10 +57,11 @@ class CallbackList(Callback):
             callback.set_model(model)
 
     def wants(self, hook: str) -> bool:
-        """Whether any callback does something in this hook: a trainer need not prepare logs that nobody reads."""
+        """Whether any callback reads the logs in this hook: a trainer need not prepare what nobody reads."""
         names = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
         hooks = {hook, names.get(hook, hook)}
-        return any(_overrides(callback, name) for callback in self.callbacks for name in hooks)
+        readers = [callback for callback in self.callbacks if not isinstance(callback, BackupAndRestore)]
+        return any(_overrides(callback, name) for callback in readers for name in hooks)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._call("on_train_begin", logs)

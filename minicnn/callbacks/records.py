@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ class History(Callback):
     initial_epoch. params: verbose, epochs, steps. A History used in several fits goes on with `history` and starts
     `epoch` anew, as in Keras.
     """
+
+    state_names: ClassVar[tuple[str, ...]] = ("history", "epoch")
 
     def __init__(self) -> None:
         self.history: dict[str, list[Any]] = {}
@@ -45,7 +48,8 @@ class CSVLogger(Callback):
         append: go on at the end of the file; the header is written only if it is empty or absent.
 
     The first epoch fixes the columns. Without validation in it, there is a "val_" column for each value; what an epoch
-    does not have is NA. The file is closed between epochs, so that it is whole however training ends.
+    does not have is NA. The file is closed between epochs, so that it is whole however training ends; BackupAndRestore
+    brings it back to what it was.
     """
 
     def __init__(
@@ -81,6 +85,15 @@ class CSVLogger(Callback):
         rows.append([epoch, *(_cell(logs.get(key, "NA")) for key in self.keys)])
         with open(self.filename, "a", newline="", encoding="utf-8") as file:
             csv.writer(file, delimiter=self.separator).writerows(rows)
+
+    def get_state(self) -> dict[str, Any]:
+        """The columns, and the file itself: a run that is taken up again must not keep lines that it will repeat."""
+        content = Path(self.filename).read_bytes() if os.path.exists(self.filename) else b""
+        return {"keys": self.keys, "content": np.frombuffer(content, np.uint8)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.keys = state["keys"]
+        Path(self.filename).write_bytes(state["content"].tobytes())
 
 
 def _plain(value: Any) -> Any:

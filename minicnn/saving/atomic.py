@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from minicnn.errors import ConfigError, FileFormatError
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what write_whole calls its temporary files
 
 
 def check_target(path: Path, overwrite: bool, suffixes: Iterable[str], owner: str) -> None:
@@ -55,3 +58,11 @@ def write_whole(path: Path, content: memoryview) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise FileFormatError(f"{path}: cannot be written: {reason}; what was there before is unchanged.") from error
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove the temporary files that write_whole leaves in a folder when its process is killed."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)

@@ -1,0 +1,149 @@
+"""BackupAndRestore where the data come from an iterable: its batches are drawn again, and the end is the same."""
+
+import numpy as np
+import pytest
+
+from minicnn import Sequential
+from minicnn.callbacks import BackupAndRestore
+from minicnn.errors import MinicnnWarning
+from minicnn.layers import Dense, Flatten
+from tests.callbacks.backups import assert_same_state, check, interrupt
+from tests.small_models import CLASSES, COUNT, X, Y, new_model
+
+
+def augmented(seed=0, batches=None):
+    """Batches of random samples and noise, without an end unless given; the last one of three is smaller."""
+    rng = np.random.default_rng(seed)
+    number = 0
+    while batches is None or number < batches:
+        rows = rng.integers(0, COUNT, 4 if number % 3 == 2 else 8)
+        yield X[rows] + rng.normal(0, 0.1, (len(rows), 1, 1, 1)), Y[rows], rng.uniform(0.5, 1, len(rows))
+        number += 1
+
+
+class Reshuffled:
+    """An iterable that can be started anew, and gives another order each time."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(3)
+
+    def __iter__(self):
+        for rows in np.split(self.rng.permutation(20), 4):
+            yield X[rows], Y[rows]
+
+
+class Sequence:
+    """Batches by number, with random noise."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(4)
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, number):
+        x = X[7 * number : 7 * number + 7]
+        return x + self.rng.normal(0, 0.1, x.shape), Y[7 * number : 7 * number + 7]
+
+
+SOURCES = {
+    "generator": lambda: {"x": augmented(), "steps_per_epoch": 3},
+    "iterable": lambda: {"x": Reshuffled()},
+    "iterable over and over": lambda: {"x": Reshuffled(), "steps_per_epoch": 3},
+    "list": lambda: {"x": list(augmented(batches=3))},
+    "sequence": lambda: {"x": Sequence()},
+    "validation by generator": lambda: {
+        "x": augmented(),
+        "steps_per_epoch": 3,
+        "validation_data": augmented(1),
+        "validation_steps": 2,
+        "validation_freq": 2,
+    },
+    "arrays, validation by generator": lambda: {
+        "x": X,
+        "y": Y,
+        "batch_size": 8,
+        "validation_data": augmented(1),
+        "validation_steps": 2,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "interruption", [("on_train_batch_begin", 2), ("on_train_batch_begin", 9), ("on_epoch_end", 2)]
+)
+@pytest.mark.parametrize("save_freq", ["epoch", 1])
+@pytest.mark.parametrize("source", SOURCES)
+def test_iterables(tmp_path, source, save_freq, interruption):
+    def fit():
+        return {**SOURCES[source](), "verbose": 0}
+
+    check(
+        tmp_path,
+        lambda: new_model(dropout=0.5),
+        [interruption, ("on_train_batch_begin", 2)],
+        save_freq=save_freq,
+        fit=fit,
+    )
+
+
+def test_a_generator_that_ends_before_its_epochs(tmp_path):
+    """Training ends in the third epoch, with a warning; interrupted and taken up again it does so as well."""
+
+    def fit():
+        return {"x": augmented(batches=8), "steps_per_epoch": 3, "verbose": 0}
+
+    with pytest.warns(MinicnnWarning, match="x ran out of batches in epoch 3 of 5 and training ends"):
+        model = check(tmp_path, new_model, [("on_epoch_end", 2), ("on_train_batch_end", 2)], fit=fit, epochs=5)
+    assert model.optimizer.iterations == 8
+
+
+def test_other_batches_than_before_give_a_warning(tmp_path):
+    whole, model = new_model(), new_model()
+    backup = BackupAndRestore(tmp_path, save_freq=2)
+    interrupt(whole, [backup], "on_train_batch_end", 6, x=augmented(0), steps_per_epoch=3)
+    with pytest.warns(MinicnnWarning, match="x gives other batches than in the interrupted run, so the end will not"):
+        model.fit(augmented(1), steps_per_epoch=3, epochs=2, callbacks=[backup], verbose=0)
+
+
+@pytest.mark.parametrize("order", ["samples", "weights"])
+def test_the_same_samples_in_another_order_are_other_batches(tmp_path, order):
+    backup = BackupAndRestore(tmp_path, save_freq=1)
+    batches = [(X[:8], Y[:8], np.ones(8)), (X[8:16], Y[8:16], np.ones(8))]
+    others = [batches[1], batches[0]] if order == "samples" else [(x, y, w / 2) for x, y, w in batches]
+    interrupt(new_model(), [backup], "on_train_batch_end", 2, x=batches)
+    with pytest.warns(MinicnnWarning, match="x gives other batches"):
+        new_model().fit(others, callbacks=[backup], verbose=0)
+
+
+def test_a_generator_that_was_used_up_is_an_error(tmp_path):
+    source = augmented(batches=6)
+    model = new_model()
+    backup = BackupAndRestore(tmp_path, save_freq=2)
+    interrupt(model, [backup], "on_train_batch_end", 6, x=source, steps_per_epoch=6)
+    before = model.get_weights()
+    with pytest.raises(ValueError) as error:
+        model.fit(source, steps_per_epoch=6, callbacks=[backup], verbose=0)
+    assert str(error.value) == (
+        "BackupAndRestore: x gave 0 batches where the interrupted run had taken 4; make the iterable anew for every "
+        "fit."
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+
+
+def test_the_model_must_be_built(tmp_path):
+    model = Sequential([Flatten(), Dense(CLASSES, activation="softmax")])
+    model.compile("adam", "categorical_crossentropy")
+    with pytest.raises(
+        ValueError, match="the model is not built, and x is an iterable; give the first layer input_shape"
+    ):
+        model.fit(augmented(), steps_per_epoch=2, callbacks=[BackupAndRestore(tmp_path)], verbose=0)
+
+
+def test_with_arrays_it_need_not_be(tmp_path):
+    def make():
+        model = Sequential([Flatten(), Dense(CLASSES, activation="softmax")], seed=1)
+        model.compile("adam", "categorical_crossentropy")
+        return model
+
+    assert_same_state(check(tmp_path, make, [("on_epoch_end", 2)], epochs=3), check(tmp_path, make, [], epochs=3))
