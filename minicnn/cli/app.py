@@ -1,0 +1,55 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import minicnn
+from minicnn.cli.data import datasets
+from minicnn.cli.errors import Commands
+from minicnn.cli.evaluate import evaluate
+from minicnn.cli.exercises import exercises
+from minicnn.cli.look import gradcheck, summary
+from minicnn.cli.predict import predict
+from minicnn.cli.train import train
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # the same help and errors on a terminal and in a pipe
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"minicnn {minicnn.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Convolutional networks on the CPU: train, evaluate and look at models, without writing a script.
+
+    \b
+    Examples:
+      minicnn train lenet5 --data digits --epochs 3
+      minicnn predict runs/lenet5/model.h5 seven.png
+    """
+
+
+for command in (train, evaluate, predict, summary, exercises, gradcheck):
+    app.command()(command)
+app.add_typer(datasets, name="datasets")
+
+
+def main() -> None:
+    """The entry point of `minicnn` and of `python -m minicnn`."""
+    app(prog_name="minicnn")

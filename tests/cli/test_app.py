@@ -1,0 +1,127 @@
+"""What holds for every command: help with an example, usage errors, and what a process of its own does."""
+
+import re
+
+import pytest
+from typer.main import get_command
+
+import minicnn
+from minicnn import datasets, optimizers
+from minicnn.cli import app, errors, train
+from minicnn.cli.sources import DataName
+from minicnn.errors import DatasetError
+from minicnn.progress import warn
+from tests.cli.conftest import assert_fails
+
+COMMANDS = ["train", "evaluate", "predict", "summary", "exercises", "gradcheck", "datasets"]
+
+
+def test_help_lists_every_command(run):
+    result = run("--help")
+    assert result.exit_code == 0
+    listed = re.findall(r"^  (\w+)  +\S", result.stdout.partition("Commands:")[2], re.MULTILINE)
+    assert listed == COMMANDS
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "datasets fetch"])
+def test_help_shows_an_example(run, command):
+    result = run(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert re.search(rf"^  Examples?:\n    minicnn {command}\b", result.stdout, re.MULTILINE)
+    assert run(*command.split(), "-h").stdout == result.stdout
+
+
+def test_every_argument_and_option_is_explained():
+    group = get_command(app)
+    commands = [*group.commands.values(), *group.commands["datasets"].commands.values()]
+    parameters = [(command.name, p.name, p.help) for command in commands for p in command.params]
+    assert len(parameters) > 30
+    assert [entry for entry in parameters if not entry[2]] == []
+
+
+def test_without_a_command_the_help_is_shown(run):
+    result = run()
+    assert result.exit_code == 2
+    assert "Commands:" in result.output
+
+
+def test_version(run):
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"minicnn {minicnn.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "No such command 'trian'. Did you mean 'train'?"),
+        (["train"], "Missing argument 'MODEL'."),
+        (["train", "lenet5", "--epochs", "0"], "Invalid value for '--epochs'"),
+        (["train", "lenet5", "--epochs", "many"], "Invalid value for '--epochs'"),
+        (["train", "lenet5", "--data", "imagenet"], "'imagenet' is not one of 'mnist', 'fashion_mnist'"),
+        (["train", "lenet5", "--validation-split", "1"], "Invalid value for '--validation-split'"),
+        (["train", "lenet5", "--optimizer", "adamax"], "'adamax' is not one of 'sgd'"),
+        (["train", "lenet5", "--speed"], "No such option: --speed"),
+        (["summary", "lenet5", "vgg"], "Got unexpected extra argument"),
+        (["predict", "model.h5"], "Missing argument 'IMAGE'."),
+        (["datasets", "get"], "No such command 'get'."),
+    ],
+)
+def test_usage_errors(run, tmp_path, arguments, message):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("Usage: minicnn ")
+    assert message in result.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (DatasetError("mnist:\nnot here."), 1, "mnist: not here."),
+        (errors.ArgumentError("x.h5: no such file."), 2, "x.h5: no such file."),
+        (KeyboardInterrupt(), 130, "interrupted."),
+        (MemoryError(), 1, "out of memory; use a smaller model or batch."),
+        (PermissionError(13, "Permission denied", "out/report.md"), 1, "out/report.md: Permission denied."),
+        (OSError(28, "No space left on device"), 1, "No space left on device."),
+    ],
+)
+def test_failures_are_one_line(run, monkeypatch, error, code, line):
+    def failing():
+        raise error
+
+    monkeypatch.setattr(datasets.digits, "load_data", failing)
+    result = run("datasets", "fetch", "digits")
+    assert_fails(result, code, line)
+    assert result.stderr == f"minicnn: {line}\n"
+
+
+def test_warnings_are_one_line(run, monkeypatch):
+    def warning():
+        warn("something\nis odd.")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets.digits, "load_data", warning)
+    assert run("datasets", "fetch", "digits").stderr == "minicnn: warning: something is odd.\nminicnn: interrupted.\n"
+
+
+def test_the_options_name_what_there_is():
+    assert set(DataName.__args__) == set(datasets.DATASETS)
+    taken = {optimizers.TABLE[name] for name in train.OptimizerName.__args__}
+    assert taken == set(optimizers.TABLE.values())
+    assert len(taken) == len(train.OptimizerName.__args__)
+
+
+def test_as_a_module(start):
+    process = start("summary", "lenet5")
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, "")
+    assert "Total params: 61,706" in stdout.splitlines()
+
+
+def test_a_reader_that_closes_the_pipe_sees_no_traceback(start):
+    process = start("summary", "alexnet_cifar10")
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=60) in (0, 1)
