@@ -1,0 +1,163 @@
+"""The loops of WinogradStep: a convolution of 3x3 with its bias and activation, and its derivatives.
+
+kernels/winograd.py has the algorithm. A block of tiles at a time is transformed, multiplied and transformed back while
+it is in the second-level cache. The transforms are products with small matrices, so that tile_product does all
+arithmetic: the plain additions that they stand for would be an eighth of its operations, but both wait for the cache.
+"""
+
+import numpy as np
+
+from minicnn.kernels.fused import LINEAR, activate, activation_gradient
+from minicnn.kernels.jit import compiled, prange
+from minicnn.kernels.tiles import Tiling, rows_product
+from minicnn.kernels.winograd import (
+    SLOTS,
+    Grid,
+    Transform,
+    lines_of_cache,
+    strips_per_block,
+    transform_gradients,
+    transform_inputs,
+    transform_outputs,
+)
+from minicnn.typing import Array
+
+DEPTH = 128
+"""Channels that one product sums over: so many rows of the weights stay in the first-level cache from tile to tile."""
+
+
+def winograd_forward_loops(
+    x: Array, kernel: Array, bias: Array, grid: Grid, code: int, transform: Transform, tiling: Tiling, y: Array
+) -> None:
+    """y = f(convolution + bias) for x (N, H, W, C) and kernel (3, 3, C, F), both C and F whole vectors.
+
+    code: of the activation f (fused.py). bias: empty if there is neither bias nor activation. Overwrites y.
+
+    Filters are taken in panels as wide as a tile.
+    """
+    n, channels = x.shape[0], x.shape[3]
+    filters = y.shape[3]
+    m, a = transform.m, transform.m + 2
+    places, widest = a * a, tiling.widest
+    flat_x, flat_y, flat_kernel = x.reshape(-1), y.reshape(-1), kernel.reshape(-1)
+
+    weights = lines_of_cache(places * channels * filters, x)  # place by place, panel by panel, (C, width)
+    for c in prange(channels):
+        for f in range(0, filters, widest):
+            width = min(widest, filters - f)
+            rows_product(
+                transform.kernels, 0, 9, 1, 0, flat_kernel, c * filters + f, channels * filters, 0,
+                weights, f * channels + c * width, channels * filters, 9, 1, places, width, False, tiling,
+            )  # fmt: skip
+    line = grid.ow * filters
+    biases = np.empty(line if bias.size else 0, x.dtype)
+    for k in range(biases.size):
+        biases[k] = bias[k % filters]
+
+    strips = n * grid.down
+    most = strips_per_block(strips, places * grid.across * (channels + widest) * x.itemsize)
+    blocks = (strips + most - 1) // most
+    slots = min(SLOTS, blocks)
+    for slot in prange(slots):
+        rows = lines_of_cache(a * grid.w * channels, x)
+        inputs = lines_of_cache(places * most * grid.across * channels, x)
+        products = lines_of_cache(places * most * grid.across * widest, x)
+        for block in range(slot, blocks, slots):
+            first = block * most
+            count = min(most, strips - first)
+            tiles, plane = count * grid.across, most * grid.across
+            transform_inputs(flat_x, grid, channels, first, count, transform.bt, rows, inputs, plane * channels, tiling)
+            for f in range(0, filters, widest):
+                width = min(widest, filters - f)
+                for place in range(places):
+                    panel = (place * filters + f) * channels
+                    for c in range(0, channels, DEPTH):
+                        rows_product(
+                            inputs, place * plane * channels + c, channels, 1, 0, weights, panel + c * width, width, 0,
+                            products, place * plane * width, width,
+                            min(DEPTH, channels - c), 1, tiles, width, c > 0, tiling,
+                        )  # fmt: skip
+                transform_outputs(
+                    products, plane * width, grid, first, count, transform.outputs, flat_y, filters, f, width
+                )
+            if bias.size:
+                for strip in range(first, first + count):
+                    row = strip % grid.down * m
+                    for p in range(min(m, grid.oh - row)):
+                        start = (strip // grid.down * grid.oh + row + p) * line
+                        activate(flat_y[start : start + line], biases, code, flat_y[start : start + line])
+
+
+def winograd_gradient_loops(
+    x: Array, y: Array, dy: Array, grid: Grid, code: int, transform: Transform, tiling: Tiling,
+    dkernel: Array, dbias: Array,
+) -> None:  # fmt: skip
+    """dkernel and dbias from dy = dL/dy and the output y = f(z). Overwrites both, and dy with dz = dL/dz.
+
+    Blocks of strips as in the forward pass; dealt to slots, each of which sums in transformed space. The sums are
+    added and transformed back in one product at the end. One of the places of A dz Aᵀ, (1, 1), is the sum of the
+    tile's dz: dbias.
+    """
+    n, channels = x.shape[0], x.shape[3]
+    filters = dy.shape[3]
+    m, a = transform.m, transform.m + 2
+    places, widest = a * a, tiling.widest
+    flat_x, flat_y, flat_dy, flat_dkernel = x.reshape(-1), y.reshape(-1), dy.reshape(-1), dkernel.reshape(-1)
+    line = grid.ow * filters
+
+    strips = n * grid.down
+    most = strips_per_block(strips, places * grid.across * (channels + widest) * x.itemsize)
+    blocks = (strips + most - 1) // most
+    slots = max(1, min(SLOTS, blocks))
+    size = (places * channels + 1) * filters  # the last row of a slot is dbias
+    partial, ones = lines_of_cache(slots * size, x), np.ones(1, x.dtype)
+    if blocks == 0:
+        partial[:] = 0
+    for slot in prange(slots):
+        rows = lines_of_cache(a * grid.w * channels, x)
+        inputs = lines_of_cache(places * most * grid.across * channels, x)
+        gradients = lines_of_cache(places * most * grid.across * widest, x)
+        for block in range(slot, blocks, slots):
+            first = block * most
+            count = min(most, strips - first)
+            tiles, plane, adding = count * grid.across, most * grid.across, block > slot
+            if code != LINEAR:
+                for strip in range(first, first + count):
+                    row = strip % grid.down * m
+                    for p in range(min(m, grid.oh - row)):
+                        start = (strip // grid.down * grid.oh + row + p) * line
+                        dz = flat_dy[start : start + line]
+                        activation_gradient(dz, flat_y[start : start + line], code, dz)
+            transform_inputs(flat_x, grid, channels, first, count, transform.bt, rows, inputs, plane * channels, tiling)
+            for f in range(0, filters, widest):
+                width = min(widest, filters - f)
+                transform_gradients(
+                    flat_dy, filters, f, width, grid, first, count, transform.gradients,
+                    gradients, plane * width, tiling,
+                )  # fmt: skip
+                for place in range(places):
+                    rows_product(
+                        inputs, place * plane * channels, 1, channels, 0, gradients, place * plane * width, width, 0,
+                        partial, slot * size + (place * filters + f) * channels, width,
+                        tiles, 1, channels, width, adding, tiling,
+                    )  # fmt: skip
+                rows_product(
+                    ones, 0, 0, 0, 0, gradients, (a + 1) * plane * width, width, 0,
+                    partial, slot * size + places * channels * filters + f, 0, tiles, 1, 1, width, adding, tiling,
+                )  # fmt: skip
+    for c in prange(channels):
+        for f in range(0, filters, widest):
+            width = min(widest, filters - f)
+            rows_product(
+                transform.kernel_gradients, 0, places, 1, 0,
+                partial, f * channels + c * width, channels * filters, size,
+                flat_dkernel, c * filters + f, channels * filters, places, slots, 9, width, False, tiling,
+            )  # fmt: skip
+    for f in range(filters):
+        dbias[f] = partial[size - filters + f]
+        for slot in range(1, slots):
+            dbias[f] += partial[(slot + 1) * size - filters + f]
+
+
+winograd_forward = compiled(winograd_forward_loops)
+winograd_gradient = compiled(winograd_gradient_loops)

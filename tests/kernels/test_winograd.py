@@ -1,0 +1,134 @@
+"""Winograd's algorithm: its matrices and formulas give the convolution and its derivatives."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minicnn.geometry import place_windows
+from minicnn.kernels import convolution, winograd
+from tests.kernels.versions import SEEDS, plain
+
+SMALL = st.integers(1, 3)
+BOTH = pytest.mark.parametrize("m", [2, 4])
+
+BOUNDS = {("float32", 2): 1e-6, ("float32", 4): 3e-5, ("float64", 2): 1e-14, ("float64", 4): 1e-13}
+"""Largest error, as a part of the largest value that the sums could have had without cancelling."""
+
+
+@st.composite
+def problems(draw):
+    """x, kernel, bias, dy, windows, the transform and its bound: maps down to one output, batches down to none."""
+    padding = draw(st.sampled_from(["valid", "same"]))
+    least = 3 if padding == "valid" else 1
+    n, channels, filters = draw(st.integers(0, 3)), draw(SMALL), draw(SMALL)
+    h, w = draw(st.integers(least, 10)), draw(st.integers(least, 10))
+    windows = place_windows((h, w), (3, 3), (1, 1), padding, "test")
+    rng, m = np.random.default_rng(draw(SEEDS)), draw(st.sampled_from([2, 4]))
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+    x = rng.standard_normal((n, h, w, channels))
+    kernel, bias = rng.standard_normal((3, 3, channels, filters)), rng.standard_normal(filters)
+    dy = rng.standard_normal((n, *windows.out, filters))
+    arrays = (array.astype(dtype) for array in (x, kernel, bias, dy))
+    return *arrays, windows, winograd.transform_for(m, dtype), BOUNDS[dtype, m]
+
+
+def assert_within(actual, expected, sizes, bound):
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max(initial=0) <= bound * sizes.max(initial=0)
+
+
+def double(*arrays):
+    return tuple(array.astype(np.float64) for array in arrays)
+
+
+@BOTH
+def test_in_one_dimension(m):
+    """m outputs of a kernel of 3 from m + 2 multiplications; small integers, so that F(2,3) is exact."""
+    rng = np.random.default_rng(0)
+    transform = winograd.transform_for(m, "float64")
+    for _ in range(20):
+        d, g = rng.integers(-8, 9, m + 2).astype(float), rng.integers(-8, 9, 3).astype(float)
+        y = transform.at @ ((transform.g @ g) * (transform.bt @ d))
+        expected = np.correlate(d, g)
+        np.testing.assert_allclose(y, expected, rtol=0, atol=0 if m == 2 else 1e-11)
+
+
+def test_the_formulas_of_the_docstring():
+    d0, d1, d2, d3 = d = np.array([3.0, 1, 4, 1])
+    g0, g1, g2 = g = np.array([2.0, 7, 1])
+    m0, m3 = (d0 - d2) * g0, (d1 - d3) * g2
+    m1, m2 = (d1 + d2) * (g0 + g1 + g2) / 2, (d2 - d1) * (g0 - g1 + g2) / 2
+    assert [m0 + m1 + m2, m1 - m2 - m3] == [d0 * g0 + d1 * g1 + d2 * g2, d1 * g0 + d2 * g1 + d3 * g2]
+    transform = winograd.transform_for(2, "float64")
+    np.testing.assert_array_equal((transform.g @ g) * (transform.bt @ d), [m0, m1, m2, m3])
+
+
+@BOTH
+def test_both_directions_at_once(m):
+    """The Kronecker products do to a tile taken flat what the matrices do to its two sides."""
+    rng = np.random.default_rng(1)
+    transform = winograd.transform_for(m, "float64")
+    g, at = transform.g, transform.at
+    for matrix, side, flat in (
+        (transform.kernels, g, 3),
+        (transform.outputs, at, m + 2),
+        (transform.gradients, at.T, m),
+        (transform.kernel_gradients, g.T, m + 2),
+    ):
+        tile = rng.standard_normal((flat, flat))
+        np.testing.assert_allclose(matrix @ tile.ravel(), (side @ tile @ side.T).ravel(), rtol=0, atol=1e-12 * 64)
+        assert matrix.flags.c_contiguous
+        assert matrix.flags.writeable  # a read-only array is another type to Numba, and compiles once more
+
+
+@BOTH
+def test_one_place_holds_the_sum_of_the_tile(m):
+    """(1, 1): where the loops take dbias from."""
+    transform = winograd.transform_for(m, "float64")
+    np.testing.assert_array_equal(transform.gradients[m + 3], np.ones(m * m))
+
+
+@given(problems())
+def test_forward(problem):
+    x, kernel, bias, _, windows, transform, bound = problem
+    expected = plain(convolution.conv2d_loops, *double(x, kernel, bias), windows)
+    sizes = plain(convolution.conv2d_loops, *double(abs(x), abs(kernel), abs(bias)), windows)
+    y = winograd.winograd_numpy(x, kernel, bias, windows, transform)
+    assert y.dtype == x.dtype
+    assert_within(y, expected, sizes, bound)
+
+
+@given(problems())
+def test_derivatives(problem):
+    x, kernel, _, dy, windows, transform, bound = problem
+
+    def loops(dy, x, kernel):
+        dkernel, dbias = np.empty(kernel.shape), np.empty(kernel.shape[3])
+        dx = plain(convolution.conv2d_backward_loops, *double(dy, x, kernel), windows, dkernel, dbias, True)
+        return dkernel, dbias, dx
+
+    dkernel, dbias = winograd.winograd_gradient_numpy(x, dy, windows, transform)
+    turned = winograd.turned_around(kernel), np.zeros(x.shape[3], x.dtype)
+    dx = winograd.winograd_numpy(dy, *turned, winograd.turned_windows(windows, x.shape[1:3]), transform)
+    for actual, expected, sizes in zip(
+        (dkernel, dbias, dx), loops(dy, x, kernel), loops(abs(dy), abs(x), abs(kernel)), strict=True
+    ):
+        assert_within(actual, expected, sizes, bound)
+
+
+def test_strips_per_block():
+    budget = winograd.BLOCK_BYTES
+    assert winograd.strips_per_block(1000, budget // 10) == 10
+    assert winograd.strips_per_block(1000, 2 * budget) == 1  # one strip at least
+    assert winograd.strips_per_block(16, 1) == 16 // winograd.SLOTS  # shared out
+    assert winograd.strips_per_block(0, 1) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lines_of_cache(dtype):
+    for count in (1, 7, 1000):
+        array = winograd.lines_of_cache(count, np.empty(0, dtype))
+        assert array.shape == (count,)
+        assert array.dtype == dtype
+        assert array.ctypes.data % 64 == 0
