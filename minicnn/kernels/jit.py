@@ -35,6 +35,7 @@ _OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "nsz"}, "nogil": Tr
 _compile_lock = threading.RLock()  # Numba compiles one function at a time; two threads may ask for the first call
 _entry_lock = threading.Lock()  # workqueue, Numba's own thread pool, dies when two Python threads enter it at once
 _inlined: dict[Callable[..., Any], Any] = {}
+_generated: set[Callable[..., Any]] = set()
 _local = threading.local()  # numba.set_num_threads holds for one Python thread; this is what that thread was told
 _threads: int | None = None
 _parallel_started = False
@@ -54,6 +55,12 @@ if hasattr(os, "register_at_fork"):
 def inlined(function: _Function) -> _Function:
     """Mark a helper that kernels call: compiled along with each of them, plain Python otherwise."""
     _inlined[function] = None
+    return function
+
+
+def generated(function: _Function) -> _Function:
+    """Mark a helper that stands for generated code in compiled kernels: llvm.py has it under the same name."""
+    _generated.add(function)
     return function
 
 
@@ -132,6 +139,10 @@ def _compiled_globals(function: Callable[..., Any]) -> dict[str, Any]:
         helper = names.get(name)
         if isinstance(helper, types.FunctionType) and helper in _inlined:
             names[name] = _compiled_helper(helper)
+        elif isinstance(helper, types.FunctionType) and helper in _generated:
+            from minicnn.kernels import llvm
+
+            names[name] = getattr(llvm, name)
     return names
 
 

@@ -25,7 +25,8 @@ class Run:
 
     kernels: the set of operations to compute with. training: batch statistics and dropout, or not.
     seed, step, position: dropout's mask is a function of these three and of nothing else; step counts the batches
-    trained on, position is the layer's place in the model.
+    trained on, position is the layer's place in the model. keep: whether a backward pass may follow; if not, forward
+    need not keep anything for it.
     """
 
     kernels: KernelSet = NUMBA
@@ -33,6 +34,7 @@ class Run:
     seed: int = 0
     step: int = 0
     position: int = 0
+    keep: bool = True
 
     def at(self, position: int) -> Run:
         """The same run, for the layer at this place in the model."""
@@ -97,7 +99,11 @@ class Layer:
         raise NotImplementedError(_to_write(self, "forward"))
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
-        """dL/dx from dy = dL/dy, or None if not needed; sets `grads` on the way. Right for training=False too."""
+        """dL/dx, of x's shape, from dy = dL/dy, of y's, or None if not needed; sets `grads` on the way.
+
+        The chain rule: dL/dx[i] = Σ over j of dL/dy[j] · ∂y[j]/∂x[i], and for a parameter likewise. Each layer's
+        docstring works out its own sums. Right for training=False too.
+        """
         raise NotImplementedError(_to_write(self, "backward"))
 
     def get_config(self) -> Config:

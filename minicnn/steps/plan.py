@@ -8,7 +8,7 @@ takes. A fast path is a rule and a step in a file of its own; no layer is edited
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from minicnn.errors import ShapeError
 from minicnn.layers import LAYERS, ActivatedLayer, Layer, Run, Softmax
 from minicnn.layers import Activation as ActivationLayer
 from minicnn.losses import Loss
+from minicnn.steps.convolution import convolution_rule
 from minicnn.typing import Array
 
 
@@ -126,6 +127,7 @@ class Plan:
 
     def predict(self, x: Array, run: Run) -> Array:
         """The last step's output, keeping nothing on the way."""
+        run = replace(run, keep=False)
         for step in self.steps:
             x, _ = step.forward(x, run)
         return x
@@ -181,7 +183,7 @@ def layer_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[Step
 LAYER_RULES: tuple[Rule, ...] = (logits_rule, layer_rule)
 """Every layer on its own: what kernels="numpy" and compile(steps="layers") run."""
 
-RULES: tuple[Rule, ...] = LAYER_RULES
+RULES: tuple[Rule, ...] = (logits_rule, convolution_rule, layer_rule)
 """The rules with fast paths, each before the ones it goes before."""
 
 

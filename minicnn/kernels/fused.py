@@ -1,0 +1,78 @@
+"""What a fused step does to a run of numbers while it is in the cache: bias, activation, and the activation's gradient.
+
+The arrays here are flat runs of one length, L: one row of a map, say, with OW·F numbers. Each loop writes one array
+only: with two, LLVM gives up making vector code of it (0.58 ns a number instead of 0.11, on two cores of an AVX-512
+Xeon).
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minicnn.kernels.jit import inlined
+from minicnn.typing import Array
+
+LINEAR, RELU, TANH = 0, 1, 2
+"""The activations that fused steps know, all with a derivative that can be read off y."""
+
+CODES = {"linear": LINEAR, "relu": RELU, "tanh": TANH}
+"""By Keras's name."""
+
+
+@inlined
+def rational_tanh(x: Any) -> Any:
+    """tanh to within 4 units in the last place of float32, from a rational function: vector code, no call.
+
+    tanh x ≈ x·P(x²)/Q(x²) on [−7.9, 7.9], where float32's tanh is 1 beyond. Coefficients: Eigen's generic_fast_tanh.
+    """
+    limit = np.float32(7.90531110763549805)
+    x = min(max(x, -limit), limit) if x == x else x
+    s = x * x
+    p = np.float32(-2.76076847742355e-16)
+    p = p * s + np.float32(2.00018790482477e-13)
+    p = p * s + np.float32(-8.60467152213735e-11)
+    p = p * s + np.float32(5.12229709037114e-08)
+    p = p * s + np.float32(1.48572235717979e-05)
+    p = p * s + np.float32(6.37261928875436e-04)
+    p = p * s + np.float32(4.89352455891786e-03)
+    q = np.float32(1.19825839466702e-06)
+    q = q * s + np.float32(1.18534705686654e-04)
+    q = q * s + np.float32(2.26843463243900e-03)
+    q = q * s + np.float32(4.89352518554385e-03)
+    return np.float32(x * p / q)
+
+
+@inlined
+def activate(z: Array, bias: Array, code: int, y: Array) -> None:
+    """y[k] = f(z[k] + bias[k]) for all k < L; y may be z itself."""
+    zero = z.dtype.type(0)
+    if code == RELU:
+        for k in range(z.size):
+            value = z[k] + bias[k]
+            y[k] = zero if value <= 0 else value  # NaN stays NaN
+    elif code == TANH and z.itemsize == 4:
+        for k in range(z.size):
+            y[k] = rational_tanh(z[k] + bias[k])
+    elif code == TANH:
+        for k in range(z.size):
+            y[k] = math.tanh(z[k] + bias[k])
+    else:
+        for k in range(z.size):
+            y[k] = z[k] + bias[k]
+
+
+@inlined
+def activation_gradient(dy: Array, y: Array, code: int, dz: Array) -> None:
+    """dz[k] = dy[k] · f'(z[k]) from y = f(z), for all k < L; dz may be dy itself."""
+    zero, one = dy.dtype.type(0), dy.dtype.type(1)
+    if code == RELU:
+        for k in range(dy.size):
+            value = dy[k]
+            dz[k] = value if y[k] > 0 else zero
+    elif code == TANH:
+        for k in range(dy.size):
+            dz[k] = dy[k] * (one - y[k] * y[k])
+    else:
+        for k in range(dy.size):
+            dz[k] = dy[k]

@@ -1,0 +1,382 @@
+"""The loops of ConvolutionStep: a convolution, its bias, its activation and perhaps a 2x2 pool, one image at a time.
+
+    y = pool(f(convolution(x) + bias))
+
+What LayerStep does in four passes over maps that do not fit the cache happens here to one row of windows while it is in
+the first-level cache; neither z nor f(z) of a pooled layer is ever written to memory, and no im2col buffer is made.
+Where a 2x2 pool follows, the row's four parts (even and odd windows of an even and an odd row) are computed as four
+runs of one length, so that pooling is arithmetic on whole runs. The reference is the layers' own code: tests hold both
+equal.
+
+Gained on the sheet's first model, against blocked im2col and one pass for each operation: README's table and
+bench/kernels.py have the figures.
+"""
+
+import numpy as np
+
+from minicnn.geometry import Windows
+from minicnn.kernels.dense import add_slots
+from minicnn.kernels.direct import (
+    add_kernel_gradient,
+    add_scattered,
+    add_turned_kernel_gradient,
+    convolve_planes,
+    convolve_row,
+    frame_image,
+    frame_planes,
+    pack_columns,
+    pack_planes,
+    whole_vectors,
+)
+from minicnn.kernels.fused import RELU, activate, activation_gradient
+from minicnn.kernels.jit import compiled, inlined, prange
+from minicnn.kernels.tiles import Tiling
+from minicnn.typing import Array
+
+SLOTS = 8
+"""Parts that the images are dealt to: a fixed number, so that sums over images do not depend on the threads."""
+
+NO_POOL, MAX_POOL, AVERAGE_POOL = 0, 1, 2
+
+DEAD = 4
+"""The index of a pooled output whose largest input relu cut off."""
+
+
+@inlined
+def frame_size(size: int, before: int, out: int, stride: int, extent: int) -> int:
+    """The length of an axis with the zeros that its windows reach: before it, and after it if need be."""
+    return max(before + size, (out - 1) * stride + extent)
+
+
+@inlined
+def max_of_parts(z: Array, bias: Array, code: int, y: Array, index: Array) -> None:
+    """y = f(max of z's four quarters + bias), and which quarter it was.
+
+    Every f here is monotonic, so f of the largest is the largest f. Of equal ones the first wins; NaN wins over all.
+    index: empty if nobody will ask.
+    """
+    length = y.size
+    a, b, c, d = z[:length], z[length : 2 * length], z[2 * length : 3 * length], z[3 * length :]
+    for k in range(length):
+        best = a[k]
+        best = b[k] if b[k] > best or b[k] != b[k] else best
+        best = c[k] if c[k] > best or c[k] != c[k] else best
+        y[k] = d[k] if d[k] > best or d[k] != d[k] else best
+    if index.size:
+        for k in range(length):
+            which = np.uint8(3)
+            which = np.uint8(2) if c[k] == y[k] else which
+            which = np.uint8(1) if b[k] == y[k] else which
+            index[k] = np.uint8(0) if a[k] == y[k] else which
+        if code == RELU:
+            for k in range(length):
+                index[k] = np.uint8(DEAD) if y[k] + bias[k] <= 0 else index[k]
+    activate(y, bias[:length], code, y)
+
+
+@inlined
+def mean_of_parts(z: Array, bias: Array, code: int, y: Array, index: Array) -> None:
+    """y = the mean of f(z + bias) over z's four quarters, and one bit for each that is above zero. Overwrites z."""
+    length = y.size
+    activate(z, bias, code, z)
+    a, b, c, d = z[:length], z[length : 2 * length], z[2 * length : 3 * length], z[3 * length :]
+    quarter = z.dtype.type(0.25)
+    for k in range(length):
+        y[k] = quarter * (a[k] + b[k] + c[k] + d[k])
+    if index.size:
+        for k in range(length):
+            low = np.uint8(a[k] > 0) | (np.uint8(b[k] > 0) << np.uint8(1))
+            high = (np.uint8(c[k] > 0) << np.uint8(2)) | (np.uint8(d[k] > 0) << np.uint8(3))
+            index[k] = low | high
+
+
+@inlined
+def turn_planes(planes: Array, row: int, first: int, step: int, count: int, filters: int, z: Array, place: int) -> None:
+    """z[q, f] = planes[f, first + step·q] for q < count: from vectors over windows to vectors over filters."""
+    for f in range(filters):
+        for q in range(count):
+            z[place + q * filters + f] = planes[f * row + first + step * q]
+
+
+def convolution_forward_loops(
+    x: Array, kernel: Array, bias: Array, windows: Windows, pool: int, code: int, few: bool, tiling: Tiling,
+    y: Array, index: Array,
+) -> None:  # fmt: skip
+    """Write y (N, P, Q, F) from x (N, H, W, C), where (P, Q) is (OH, OW), or half of it, rounded down, with a pool.
+
+    few: vectors over windows instead of filters (direct.py); SW must be 1. index: uint8 of y's shape, what the backward
+    pass will need of a pool; or empty. Images are dealt to SLOTS parts; few images are cut into bands of rows, so
+    that one image keeps all cores busy.
+    """
+    n, h, w, channels = x.shape
+    kh, kw, sh, sw, _, _, top, left, oh, ow = windows
+    filters, run, lanes = kernel.shape[3], kw * channels, tiling.lanes
+    parts, step = (4, 2) if pool else (1, 1)
+    rows, count = oh // step, ow // step
+    filled = filters if few else whole_vectors(filters, lanes)
+    windows_filled = whole_vectors(count * step, lanes)
+    packed = np.empty(kh * run * filled, x.dtype)
+    if few:
+        pack_planes(kernel, packed)
+    else:
+        pack_columns(kernel.reshape(kh * run, filters), tiling, packed)
+    height = frame_size(h, top, oh, sh, kh)
+    width = max(frame_size(w, left, ow, sw, kw), windows_filled + kw - 1 if few else 0)
+    framed = few or height > h or width > w
+    row = (width if framed else w) * channels
+
+    length = count * filled
+    biases = np.zeros(parts * length, x.dtype)
+    for k in range(parts * count):
+        for f in range(filters):
+            biases[k * filled + f] = bias[f]
+    flat_x, flat_y, flat_index = x.reshape(-1), y.reshape(-1), index.reshape(-1)
+    whole = filters == filled
+
+    bands = 1 if n >= SLOTS else min(rows, (SLOTS + n - 1) // max(n, 1))
+    slots = min(SLOTS, n * bands)
+    for slot in prange(slots):
+        frame = np.zeros(height * row if framed else 0, x.dtype)
+        z, planes = np.empty(parts * length, x.dtype), np.empty(filters * windows_filled if few else 0, x.dtype)
+        pooled, chosen = np.empty(length, x.dtype), np.empty(length, np.uint8)
+        for unit in range(slot, n * bands, slots):
+            sample, band = unit // bands, unit % bands
+            image, corner = flat_x, sample * h * w * channels
+            if few:
+                frame_planes(x[sample], top, left, frame.reshape(height, channels, width))
+            elif framed:
+                frame_image(x[sample].reshape(h, w * channels), top, left * channels, frame.reshape(height, row))
+            if framed:
+                image, corner = frame, 0
+            for p in range(band * rows // bands, (band + 1) * rows // bands):
+                if few:
+                    for r in range(step):
+                        start = (step * p + r) * sh * row
+                        convolve_planes(
+                            image, start, width, kh * channels, kw, packed, filters, planes, windows_filled, tiling
+                        )
+                        for b in range(step):
+                            turn_planes(planes, windows_filled, b, step, count, filters, z, (step * r + b) * length)
+                else:
+                    for part in range(parts):
+                        start = corner + (step * p + part // 2) * sh * row + part % 2 * sw * channels
+                        convolve_row(
+                            image, start, row, run, kh, step * sw * channels, packed, z, part * length, count, filled,
+                            tiling,
+                        )  # fmt: skip
+                place = (sample * rows + p) * count * filters
+                target = flat_y[place : place + length] if whole else pooled
+                kept = flat_index
+                if index.size:
+                    kept = flat_index[place : place + length] if whole else chosen
+                if pool == MAX_POOL:
+                    max_of_parts(z, biases, code, target, kept)
+                elif pool == AVERAGE_POOL:
+                    mean_of_parts(z, biases, code, target, kept)
+                else:
+                    activate(z, biases, code, target)
+                if not whole:
+                    for q in range(count):
+                        for f in range(filters):
+                            flat_y[place + q * filters + f] = pooled[q * filled + f]
+                    if index.size:
+                        for q in range(count):
+                            for f in range(filters):
+                                flat_index[place + q * filters + f] = chosen[q * filled + f]
+
+
+@inlined
+def spread_winners(line: Array, index: Array, filters: int, dz: Array, place: int, dz_row: int, filled: int) -> None:
+    """One row of dL/dy·f', (Q, F), onto its two rows of dz, F' numbers a window: to each output's winner."""
+    zero = line.dtype.type(0)
+    for part in range(4):
+        begin = place + part // 2 * dz_row + part % 2 * filled
+        for q in range(line.size // filters):
+            target = dz[begin + 2 * q * filled : begin + 2 * q * filled + filters]
+            gradient, winner = line[q * filters : (q + 1) * filters], index[q * filters : (q + 1) * filters]
+            for f in range(filters):
+                value = gradient[f]  # read first: a conditional read would be a jump, which random winners mispredict
+                target[f] = value if winner[f] == part else zero
+
+
+@inlined
+def spread_evenly(line: Array, index: Array, filters: int, dz: Array, place: int, dz_row: int, filled: int) -> None:
+    """As spread_winners, a quarter to each window that relu let through."""
+    zero, quarter = line.dtype.type(0), line.dtype.type(0.25)
+    for part in range(4):
+        begin, bit = place + part // 2 * dz_row + part % 2 * filled, np.uint8(1 << part)
+        for q in range(line.size // filters):
+            target = dz[begin + 2 * q * filled : begin + 2 * q * filled + filters]
+            gradient, bits = line[q * filters : (q + 1) * filters], index[q * filters : (q + 1) * filters]
+            for f in range(filters):
+                value = quarter * gradient[f]
+                target[f] = value if bits[f] & bit else zero
+
+
+@inlined
+def spread_apart(line: Array, filters: int, dz: Array, place: int, filled: int) -> None:
+    """One row of dL/dy·f' onto its row of dz, F' numbers a window."""
+    for q in range(line.size // filters):
+        target, gradient = dz[place + q * filled : place + q * filled + filters], line[q * filters : (q + 1) * filters]
+        for f in range(filters):
+            target[f] = gradient[f]
+
+
+@inlined
+def pack_turned(kernel: Array, filled: int, tiling: Tiling, packed: Array) -> None:
+    """The kernel of the convolution that makes dx: both axes turned around, filters and channels exchanged."""
+    kh, kw, channels, filters = kernel.shape
+    matrix = np.zeros((kh * kw * filled, channels), kernel.dtype)
+    for i in range(kh):
+        for j in range(kw):
+            for f in range(filters):
+                for c in range(channels):
+                    matrix[((kh - 1 - i) * kw + kw - 1 - j) * filled + f, c] = kernel[i, j, c, f]
+    pack_columns(matrix, tiling, packed)
+
+
+@inlined
+def pack_transposed(kernel: Array, filled: int, tiling: Tiling, packed: Array) -> None:
+    """For each kernel row its transpose (filled, KW·C), in panels."""
+    kh, kw, channels, filters = kernel.shape
+    run = kw * channels
+    size = packed.size // kh
+    matrix = np.zeros((filled, run), kernel.dtype)
+    for i in range(kh):
+        rows = kernel[i].reshape(run, filters)
+        for f in range(filters):
+            for k in range(run):
+                matrix[f, k] = rows[k, f]
+        pack_columns(matrix, tiling, packed[i * size : (i + 1) * size])
+
+
+def convolution_backward_loops(
+    dy: Array, y: Array, index: Array, x: Array, kernel: Array, windows: Windows, pool: int, code: int, few: bool,
+    scatter: bool, tiling: Tiling, dkernel: Array, dbias: Array, dx: Array,
+) -> None:  # fmt: skip
+    """Write dkernel, dbias and dx; the last may be empty if nobody needs it.
+
+    few, scatter: how dkernel and dx are made (direct.py); without scatter strides must be 1. y is read where f has a
+    slope other than relu's behind a pool; index as forward left it.
+    """
+    n, h, w, channels = x.shape
+    kh, kw, sh, sw, _, _, top, left, oh, ow = windows
+    filters, run, lanes = kernel.shape[3], kw * channels, tiling.lanes
+    filled = filters if few else whole_vectors(filters, lanes)  # numbers a window in dz
+    filled_c, filled_run = whole_vectors(channels, lanes), whole_vectors(run, lanes)
+    height, width = frame_size(h, top, oh, sh, kh), frame_size(w, left, ow, sw, kw)
+    framed = few or height > h or width > w
+    row = (width if framed else w) * channels
+    rows, count = dy.shape[1], dy.shape[2]
+    used_h, used_w = (2 * rows, 2 * count) if pool else (rows, count)
+
+    # dz lies in a frame of zeros where dx is a convolution of it.
+    need_dx = dx.size > 0
+    direct = need_dx and not scatter
+    dz_top, dz_left = (kh - 1 - top, kw - 1 - left) if direct else (0, 0)
+    dz_height, dz_width = (h + kh - 1, w + kw - 1) if direct else (used_h, used_w)
+    dz_row = dz_width * filled
+    dz_start = dz_top * dz_row + dz_left * filled
+    turned = np.empty(0, x.dtype)
+    if direct:
+        turned = np.empty(kh * kw * filled * filled_c, x.dtype)
+        pack_turned(kernel, filled, tiling, turned)
+    elif need_dx:
+        turned = np.empty(kh * filled * filled_run, x.dtype)
+        pack_transposed(kernel, filled, tiling, turned)
+
+    flat_x, flat_dx = x.reshape(-1), dx.reshape(-1)
+    flat_dy, flat_y, flat_index = dy.reshape(-1), y.reshape(-1), index.reshape(-1)
+    slots = max(1, min(SLOTS, n))
+    depth = kh * filters * filled_run if few else kh * run * filled
+    partial = np.zeros((slots, depth), x.dtype)
+    partial_bias = np.zeros((slots, used_w * filled), x.dtype)
+    flat_partial = partial.reshape(-1)
+    for slot in prange(slots):
+        frame = np.zeros(height * row + lanes if framed else 0, x.dtype)
+        dz = np.zeros(dz_height * dz_row, x.dtype)
+        line = np.empty(count * filters, x.dtype)
+        back = np.empty(height * width * channels + lanes if need_dx and scatter else 0, x.dtype)
+        products = np.empty(max(used_w * filled_run if scatter else 0, w * filled_c), x.dtype)
+        bias_run = partial_bias[slot]
+        for sample in range(slot, n, slots):
+            image, corner = flat_x, sample * h * w * channels
+            if framed:
+                inner = frame[: height * row].reshape(height, row)
+                frame_image(x[sample].reshape(h, w * channels), top, left * channels, inner)
+                image, corner = frame, 0
+            for p in range(rows):
+                place = (sample * rows + p) * count * filters
+                gradient = flat_dy[place : place + count * filters]
+                begin = dz_start + p * (2 if pool else 1) * dz_row
+                if pool == NO_POOL and filled == filters:
+                    activation_gradient(
+                        gradient, flat_y[place : place + count * filters], code, dz[begin : begin + count * filters]
+                    )
+                else:
+                    if pool == NO_POOL or code != RELU:  # else index says where relu is flat
+                        activation_gradient(gradient, flat_y[place : place + count * filters], code, line)
+                        gradient = line
+                    if pool == MAX_POOL:
+                        chosen = flat_index[place : place + count * filters]
+                        spread_winners(gradient, chosen, filters, dz, begin, dz_row, filled)
+                    elif pool == AVERAGE_POOL:
+                        chosen = flat_index[place : place + count * filters]
+                        spread_evenly(gradient, chosen, filters, dz, begin, dz_row, filled)
+                    else:
+                        spread_apart(gradient, filters, dz, begin, filled)
+            for p in range(used_h):
+                source = dz[dz_start + p * dz_row : dz_start + p * dz_row + used_w * filled]
+                for k in range(used_w * filled):
+                    bias_run[k] += source[k]
+            if few:
+                add_turned_kernel_gradient(
+                    image, corner, row, channels, windows, dz, dz_start, dz_row, used_h, used_w, filters, flat_partial,
+                    slot * depth, tiling,
+                )  # fmt: skip
+            else:
+                add_kernel_gradient(
+                    image, corner, row, channels, windows, dz, dz_start, dz_row, used_h, used_w, flat_partial,
+                    slot * depth, filled, tiling,
+                )  # fmt: skip
+            if direct:
+                for r in range(h):
+                    place = (sample * h + r) * w * channels
+                    whole = channels == filled_c
+                    target, at = (flat_dx, place) if whole else (products, 0)
+                    convolve_row(
+                        dz, r * dz_row, dz_row, kw * filled, kh, filled, turned, target, at, w, filled_c, tiling
+                    )
+                    if not whole:
+                        for q in range(w):
+                            for c in range(channels):
+                                flat_dx[place + q * channels + c] = products[q * filled_c + c]
+            elif need_dx:
+                back[:] = 0
+                add_scattered(
+                    dz, dz_start, dz_row, used_h, used_w, filled, windows, turned, run, products, back, 0,
+                    width * channels, channels, tiling,
+                )  # fmt: skip
+                for r in range(h):
+                    source = (top + r) * width * channels + left * channels
+                    place = (sample * h + r) * w * channels
+                    for k in range(w * channels):
+                        flat_dx[place + k] = back[source + k]
+    total = np.empty((1, depth), x.dtype)
+    add_slots(partial.reshape(slots, 1, depth), total)
+    flat_total, matrix = total.reshape(-1), dkernel.reshape(kh, run, filters)
+    for i in range(kh):
+        for k in range(run):
+            for f in range(filters):
+                at = (i * filters + f) * filled_run + k if few else (i * run + k) * filled + f
+                matrix[i, k, f] = flat_total[at]
+    for f in range(filters):
+        dbias[f] = 0
+    for slot in range(slots):
+        for q in range(used_w):
+            for f in range(filters):
+                dbias[f] += partial_bias[slot, q * filled + f]
+
+
+convolution_forward = compiled(convolution_forward_loops)
+convolution_backward = compiled(convolution_backward_loops)
