@@ -39,6 +39,7 @@ _generated: set[Callable[..., Any]] = set()
 _local = threading.local()  # numba.set_num_threads holds for one Python thread; this is what that thread was told
 _threads: int | None = None
 _parallel_started = False
+_pool_is_reentrant = False  # known once a parallel kernel has run
 _forked = False
 
 
@@ -83,15 +84,21 @@ class Kernel:
         self._dispatchers: dict[bool, Any] = {}
 
     def __call__(self, *args: Any) -> Any:
-        args = tuple(_plain(a) if isinstance(a, np.ndarray) else a for a in args)
-        run = self._dispatcher(parallel=not _forked)
-        notice = nullcontext() if run.signatures else _notice_of_compiling()
+        args = tuple([_plain(a) if isinstance(a, np.ndarray) else a for a in args])
         if _forked:
-            with self._blas(), notice:
+            run = self._dispatcher(parallel=False)
+            with self._blas(), self._notice(run):
                 return run(*args)
+        run = self._dispatcher(parallel=True)
         _enter_thread_pool()
-        with self._blas(), _workqueue_guard(), notice:
+        if _pool_is_reentrant and run.overloads:  # nothing to wait for or to tell
+            with self._blas():
+                return run(*args)
+        with self._blas(), _workqueue_guard(), self._notice(run):
             return run(*args)
+
+    def _notice(self, run: Any) -> Any:
+        return nullcontext() if run.overloads else _notice_of_compiling()
 
     def _dispatcher(self, parallel: bool) -> Any:
         if parallel not in self._dispatchers:
@@ -198,12 +205,14 @@ def _warn_once_about_the_cache() -> None:
 
 def _workqueue_guard() -> Any:
     """A lock under workqueue, or while Numba has not chosen its threading layer; nothing under OpenMP and TBB."""
+    global _pool_is_reentrant
     import numba
 
     try:
-        return _entry_lock if numba.threading_layer() == "workqueue" else nullcontext()
+        _pool_is_reentrant = numba.threading_layer() != "workqueue"
     except ValueError:  # no parallel kernel has run yet
         return _entry_lock
+    return nullcontext() if _pool_is_reentrant else _entry_lock
 
 
 def _enter_thread_pool() -> None:

@@ -8,6 +8,9 @@ window (p, q) is the input's
 and does not exist outside the map: padding is never the largest value and is not counted in a mean.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from minicnn.geometry import Windows
@@ -24,84 +27,166 @@ def clip_window(start: int, extent: int, size: int) -> tuple[int, int]:
 # ---------------------------------------------------------------- the largest value
 
 
-def max_pool_loops(x: Array, windows: Windows) -> tuple[Array, Array]:
-    """The largest value of each window, and where it was.
+def max_pool_loops(x: Array, windows: Windows) -> Array:
+    """The largest value of each window.
 
         y[n,p,q,c] = max over the window's pixels of x[n,h,w,c]
 
-    Returns y and where (N, OH, OW, C) int32, the winner's place h·W + w in its map. Of equal values the first in
-    row-major order wins, as in TensorFlow; a NaN wins over all. Cost: N·OH·OW·C·KH·KW comparisons.
-    Source: Goodfellow et al. 2016, §9.3.
+    A NaN wins over all. Cost: N·OH·OW·C·KH·KW comparisons. Source: Goodfellow et al. 2016, §9.3.
     """
     n, h, w, channels = x.shape
-    oh, ow = windows.oh, windows.ow
-    y = np.empty((n, oh, ow, channels), x.dtype)
-    where = np.empty((n, oh, ow, channels), np.int32)
+    y = np.empty((n, windows.oh, windows.ow, channels), x.dtype)
     for sample in prange(n):  # samples share nothing: one thread each
-        for p in range(oh):
+        for p in range(windows.oh):
             top, bottom = clip_window(p * windows.sh - windows.top, windows.kh, h)
-            for q in range(ow):
+            for q in range(windows.ow):
                 left, right = clip_window(q * windows.sw - windows.left, windows.kw, w)
-                best, place = y[sample, p, q], where[sample, p, q]
-                best[:] = x[sample, top, left]
-                place[:] = top * w + left
-                for i in range(top, bottom):
-                    for j in range(left, right):
-                        for c in range(channels):
+                for c in range(channels):
+                    best = x[sample, top, left, c]
+                    for i in range(top, bottom):
+                        for j in range(left, right):
                             value = x[sample, i, j, c]
-                            if value > best[c] or (value != value and best[c] == best[c]):
-                                best[c] = value
-                                place[c] = i * w + j
-    return y, where
+                            if value > best or (value != value and best == best):
+                                best = value
+                    y[sample, p, q, c] = best
+    return y
 
 
-def max_pool_backward_loops(dy: Array, where: Array, x_shape: tuple[int, int, int, int]) -> Array:
+def max_pool_backward_loops(dy: Array, x: Array, y: Array, windows: Windows) -> Array:
     """Hand each output's gradient to the input that won its window.
 
-        dx[n, h, w, c] = Σ of dy[n,p,q,c] over the windows with where[n,p,q,c] = h·W + w
+        dx[n,h,w,c] = Σ of dy[n,p,q,c] over the windows (p, q) whose winner is (h, w)
 
-    Overlapping windows may have one winner: it collects from all of them. Returns dx of shape x_shape.
+    The winner is the first pixel in row-major order that equals y[n,p,q,c] (or is NaN, as y then is), as in TensorFlow.
+    Overlapping windows may have one winner: it collects from all of them. y: what max_pool made of x.
     """
-    n, oh, ow, channels = dy.shape
-    dx = np.zeros((n, x_shape[1] * x_shape[2], channels), dy.dtype)  # pixel h·W + w of each map
-    for sample in prange(n):
-        for p in range(oh):
-            for q in range(ow):
-                for c in range(channels):
-                    dx[sample, where[sample, p, q, c], c] += dy[sample, p, q, c]
-    return dx.reshape(x_shape)
-
-
-def max_pool_numpy(x: Array, windows: Windows) -> tuple[Array, Array]:
-    """max_pool_loops one window pixel at a time; a later one must be larger to win, so ties go to the first."""
     n, h, w, channels = x.shape
-    kh, kw, oh, ow = windows.kh, windows.kw, windows.oh, windows.ow
-    rows = np.arange(oh) * windows.sh - windows.top
-    columns = np.arange(ow) * windows.sw - windows.left
-    y = np.full((n, oh, ow, channels), -np.inf, x.dtype)
-    where = np.full((n, oh, ow, channels), -1, np.int32)
-    for i in range(kh):
-        for j in range(kw):
-            inside = _inside(rows + i, h)[:, None] & _inside(columns + j, w)
-            row, column = np.clip(rows + i, 0, h - 1), np.clip(columns + j, 0, w - 1)
-            value = x[:, row][:, :, column]  # (N, OH, OW, C)
-            wins = inside[:, :, None] & ((where < 0) | (value > y) | (np.isnan(value) & ~np.isnan(y)))
-            y = np.where(wins, value, y)
-            where = np.where(wins, (row[:, None] * w + column)[:, :, None].astype(np.int32), where)
-    return y, where
+    dx = np.zeros_like(x)
+    for sample in prange(n):
+        for p in range(windows.oh):
+            top, bottom = clip_window(p * windows.sh - windows.top, windows.kh, h)
+            for q in range(windows.ow):
+                left, right = clip_window(q * windows.sw - windows.left, windows.kw, w)
+                for c in range(channels):
+                    given = False
+                    for i in range(top, bottom):
+                        for j in range(left, right):
+                            value = x[sample, i, j, c]
+                            if not given and (value == y[sample, p, q, c] or value != value):
+                                dx[sample, i, j, c] += dy[sample, p, q, c]
+                                given = True
+    return dx
 
 
-def max_pool_backward_numpy(dy: Array, where: Array, x_shape: tuple[int, int, int, int]) -> Array:
-    """max_pool_backward_loops by one scattered addition; np.add.at, since winners may repeat."""
-    n, h, w, channels = x_shape
-    dx = np.zeros((n, h * w, channels), dy.dtype)
-    sample, c = np.arange(n)[:, None, None, None], np.arange(channels)
-    np.add.at(dx, (sample, where, c), dy)
-    return dx.reshape(x_shape)
+def max_pool_numpy(x: Array, windows: Windows) -> Array:
+    """max_pool_loops one window pixel at a time."""
+    y = np.full((x.shape[0], *windows.out, x.shape[3]), -np.inf, x.dtype)
+    for outputs, inputs in _window_pixels(x, windows):
+        y[outputs] = np.maximum(y[outputs], x[inputs])  # maximum hands NaN on
+    return y
 
 
-def _inside(index: Array, size: int) -> Array:
-    return (index >= 0) & (index < size)
+def max_pool_backward_numpy(dy: Array, x: Array, y: Array, windows: Windows) -> Array:
+    """max_pool_backward_loops one window pixel at a time; within one pixel no two windows meet, so += is safe."""
+    dx = np.zeros_like(x)
+    left = dy.copy()  # what has not been handed on yet
+    for outputs, inputs in _window_pixels(x, windows):
+        wins = (x[inputs] == y[outputs]) | np.isnan(x[inputs])
+        dx[inputs] += np.where(wins, left[outputs], 0)
+        left[outputs] = np.where(wins, 0, left[outputs])
+    return dx
+
+
+def _window_pixels(x: Array, windows: Windows) -> Iterator[tuple[Any, Any]]:
+    """For each pixel (i, j) of a window, in row-major order: the outputs whose window has it on the map, and the input.
+
+    Both as indices into arrays (N, rows, columns, C).
+    """
+    for i in range(windows.kh):
+        rows_out, rows_in = _on_the_map(x.shape[1], windows.oh, windows.sh, i - windows.top)
+        for j in range(windows.kw):
+            columns_out, columns_in = _on_the_map(x.shape[2], windows.ow, windows.sw, j - windows.left)
+            yield (slice(None), rows_out, columns_out), (slice(None), rows_in, columns_in)
+
+
+def _on_the_map(size: int, out: int, stride: int, offset: int) -> tuple[slice, slice]:
+    """On one axis: the p < out with 0 <= p·stride + offset < size, and those p·stride + offset."""
+    first = max(0, -(offset // stride))
+    count = max(0, min(out - 1, (size - 1 - offset) // stride) - first + 1)
+    start = first * stride + offset
+    return slice(first, first + count), slice(start, start + count * stride, stride) if count else slice(0, 0)
+
+
+# The blocked versions work on whole rows of the map first, and on columns after: the largest of a window is the largest
+# of its columns' largest, a sum is the sum of its columns' sums. Overlapping windows then share the columns, and the
+# long loops run over W·C numbers. The inner loops have no branch, only selects, and each writes one array: vector code.
+
+
+@inlined
+def larger_of(a: float, b: float) -> float:
+    """b if it is larger than a, or NaN; else a."""
+    return b if (b > a) | (b != b) else a
+
+
+def max_pool_blocked(x: Array, windows: Windows) -> Array:
+    """max_pool_loops, rows first."""
+    n, h, w, channels = x.shape
+    rows = x.reshape(n, h, w * channels)
+    y = np.empty((n, windows.oh, windows.ow, channels), x.dtype)
+    for sample in prange(n):
+        columns = np.empty(w * channels, x.dtype)
+        for p in range(windows.oh):
+            top, bottom = clip_window(p * windows.sh - windows.top, windows.kh, h)
+            first = rows[sample, top]
+            for k in range(columns.size):
+                columns[k] = first[k]
+            for i in range(top + 1, bottom):
+                row = rows[sample, i]
+                for k in range(columns.size):
+                    columns[k] = larger_of(columns[k], row[k])
+            for q in range(windows.ow):
+                left, right = clip_window(q * windows.sw - windows.left, windows.kw, w)
+                best = y[sample, p, q]
+                start = columns[left * channels : (left + 1) * channels]
+                for c in range(channels):
+                    best[c] = start[c]
+                for j in range(left + 1, right):
+                    column = columns[j * channels : (j + 1) * channels]
+                    for c in range(channels):
+                        best[c] = larger_of(best[c], column[c])
+    return y
+
+
+@inlined
+def hand_on(pixel: Array, best: Array, rest: Array, target: Array) -> None:
+    """Add to target the gradients in rest whose window this pixel has won, and zero them there; all (C,)."""
+    zero = rest.dtype.type(0)
+    for c in range(rest.size):
+        won = (pixel[c] == best[c]) | (pixel[c] != pixel[c])
+        target[c] += rest[c] if won else zero
+        rest[c] = zero if won else rest[c]
+
+
+def max_pool_backward_blocked(dy: Array, x: Array, y: Array, windows: Windows) -> Array:
+    """max_pool_backward_loops pixel by pixel, all channels at once: `rest` is what no pixel before has taken."""
+    n, h, w, channels = x.shape
+    dx = np.empty_like(x)
+    for sample in prange(n):
+        image = dx[sample].reshape(h * w * channels)
+        for k in range(image.size):
+            image[k] = 0
+        rest = np.empty(channels, x.dtype)
+        for p in range(windows.oh):
+            top, bottom = clip_window(p * windows.sh - windows.top, windows.kh, h)
+            for q in range(windows.ow):
+                left, right = clip_window(q * windows.sw - windows.left, windows.kw, w)
+                gradient = dy[sample, p, q]
+                for c in range(channels):
+                    rest[c] = gradient[c]
+                for i in range(top, bottom):
+                    for j in range(left, right):
+                        hand_on(x[sample, i, j], y[sample, p, q], rest, dx[sample, i, j])
+    return dx
 
 
 # ---------------------------------------------------------------- the mean
@@ -182,7 +267,68 @@ def average_pool_backward_numpy(dy: Array, x_shape: tuple[int, int, int, int], w
     return np.ascontiguousarray(dx)
 
 
-max_pool_numba = compiled(max_pool_loops)
-max_pool_backward_numba = compiled(max_pool_backward_loops)
-average_pool_numba = compiled(average_pool_loops)
-average_pool_backward_numba = compiled(average_pool_backward_loops)
+def average_pool_blocked(x: Array, windows: Windows) -> Array:
+    """average_pool_loops, rows first."""
+    n, h, w, channels = x.shape
+    rows = x.reshape(n, h, w * channels)
+    y = np.empty((n, windows.oh, windows.ow, channels), x.dtype)
+    for sample in prange(n):
+        columns = np.empty(w * channels, x.dtype)
+        for p in range(windows.oh):
+            top, bottom = clip_window(p * windows.sh - windows.top, windows.kh, h)
+            first = rows[sample, top]
+            for k in range(columns.size):
+                columns[k] = first[k]
+            for i in range(top + 1, bottom):
+                row = rows[sample, i]
+                for k in range(columns.size):
+                    columns[k] += row[k]
+            for q in range(windows.ow):
+                left, right = clip_window(q * windows.sw - windows.left, windows.kw, w)
+                cells = x.dtype.type((bottom - top) * (right - left))
+                mean = y[sample, p, q]
+                start = columns[left * channels : (left + 1) * channels]
+                for c in range(channels):
+                    mean[c] = start[c]
+                for j in range(left + 1, right):
+                    column = columns[j * channels : (j + 1) * channels]
+                    for c in range(channels):
+                        mean[c] += column[c]
+                for c in range(channels):
+                    mean[c] /= cells
+    return y
+
+
+def average_pool_backward_blocked(dy: Array, x_shape: tuple[int, int, int, int], windows: Windows) -> Array:
+    """average_pool_backward_loops: one row of all that the windows (p, ·) hand back, added to each row they cover."""
+    n, _, _, channels = dy.shape
+    _, h, w, _ = x_shape
+    dx = np.empty((n, h, w * channels), dy.dtype)
+    for sample in prange(n):
+        image = dx[sample].reshape(h * w * channels)
+        for k in range(image.size):
+            image[k] = 0
+        columns = np.empty(w * channels, dy.dtype)
+        for p in range(windows.oh):
+            top, bottom = clip_window(p * windows.sh - windows.top, windows.kh, h)
+            for k in range(columns.size):
+                columns[k] = 0
+            for q in range(windows.ow):
+                left, right = clip_window(q * windows.sw - windows.left, windows.kw, w)
+                share = 1 / dy.dtype.type((bottom - top) * (right - left))
+                gradient = dy[sample, p, q]
+                for j in range(left, right):
+                    column = columns[j * channels : (j + 1) * channels]
+                    for c in range(channels):
+                        column[c] += share * gradient[c]
+            for i in range(top, bottom):
+                row = dx[sample, i]
+                for k in range(row.size):
+                    row[k] += columns[k]
+    return dx.reshape(x_shape)
+
+
+max_pool_numba = compiled(max_pool_blocked)
+max_pool_backward_numba = compiled(max_pool_backward_blocked)
+average_pool_numba = compiled(average_pool_blocked)
+average_pool_backward_numba = compiled(average_pool_backward_blocked)

@@ -25,8 +25,15 @@ KEPT = 4
 _free: deque[Array] = deque()
 
 
-class _Loan(np.ndarray[Any, Any]):
-    """A view of a block, whose end of life gives the block back."""
+class _Loan:
+    """What an array on a block has as its base: its end of life gives the block back.
+
+    Not an array itself, since NumPy lets a view of a view refer to the owner of the memory directly.
+    """
+
+    def __init__(self, block: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.__array_interface__ = {**block.__array_interface__, "shape": shape, "typestr": dtype.str}
+        weakref.finalize(self, _give_back, block)
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -34,10 +41,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < SMALLEST:
         return np.empty(shape, dtype)
-    block = _take(size)
-    loan = block.view(_Loan)
-    weakref.finalize(loan, _give_back, block)
-    return np.ndarray(shape, dtype, buffer=loan)
+    return np.asarray(_Loan(_take(size), shape, np.dtype(dtype)))
 
 
 def _take(size: int) -> Array:

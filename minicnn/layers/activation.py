@@ -22,7 +22,10 @@ class ReLU(Layer):
     forward   y = max_value                      where x >= max_value
               y = x                              where threshold < x < max_value
               y = negative_slope·(x − threshold) where x <= threshold
-    backward  dL/dx = dL/dy times 0, 1 or negative_slope in these three parts
+    backward  each x moves its own y, with slope 0, 1 or negative_slope in these three parts, so dL/dx is dL/dy times
+              that slope. At the kinks between them, where there is no derivative, the slope is TensorFlow's
+
+    Shapes: any, the same out.
 
     Args:
         max_value: None is no limit.
@@ -85,7 +88,9 @@ class LeakyReLU(Layer):
     """A rectifier that lets a little through below zero.
 
     forward   y = x for x > 0, negative_slope·x otherwise
-    backward  dL/dx = dL/dy, times negative_slope where x <= 0
+    backward  each x moves its own y, with slope 1 for x > 0 and negative_slope otherwise: dL/dx is dL/dy times that
+
+    Shapes: any, the same out.
 
     Args:
         negative_slope: 0.3 by default, as in Keras; Keras 2 calls it alpha, which is taken in its place.
@@ -119,8 +124,12 @@ class LeakyReLU(Layer):
 class Softmax(Layer):
     """Turns logits into probabilities along one axis.
 
-    forward   y_k = e^x_k / Σ over j of e^x_j
-    backward  ∂y_j/∂x_k = y_j·(δ_jk − y_k), so dL/dx_k = y_k·(dL/dy_k − Σ over j of dL/dy_j·y_j)
+    forward   y_k = e^x_k / S,   S = Σ over j of e^x_j
+    backward  each x_k moves every y_j, through S. The quotient rule, with ∂S/∂x_k = e^x_k and δ_jk 1 if j = k, else 0:
+                  ∂y_j/∂x_k = δ_jk·e^x_j/S − e^x_j·e^x_k/S² = y_j·(δ_jk − y_k)
+                  dL/dx_k = Σ over j of dL/dy_j·y_j·(δ_jk − y_k) = y_k·(dL/dy_k − Σ over j of dL/dy_j·y_j)
+
+    Shapes: any, the same out.
 
     Args:
         axis: counted with the batch as axis 0; −1 is the last. Not the batch itself.

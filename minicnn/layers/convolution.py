@@ -20,13 +20,17 @@ class Conv2D(ActivatedLayer):
 
     forward   z[n,p,q,f] = bias[f] + Σ over i, j, c of x[n,h,w,c]·kernel[i,j,c,f],   y = f(z)
                   with h = p·SH + i·DH − top, w = q·SW + j·DW − left
-              As matrices: cols = im2col(x), (N·OH·OW, KH·KW·C), has one row a window. With K the kernel as
-              (KH·KW·C, F),
-                  z = cols · K + bias
-    backward  As in Dense, from z = cols · K + bias with dz = dL/dz:
-                  dL/dK = colsᵀ · dz,   dL/dbias = Σ over all positions of dz,   dL/dcols = dz · Kᵀ
-              im2col copied each pixel into every window that covers it, so dL/dx[n,h,w,c] is the sum of dL/dcols
-              over those copies: col2im. Padding has no gradient.
+              As matrices: M = N·OH·OW windows of D = KH·KW·C numbers. cols = im2col(x), (M, D), has a row a window:
+              cols[(n,p,q), (i,j,c)] = x[n,h,w,c]. With K the kernel as (D, F),
+                  z = cols · K + bias                                     (M, D) · (D, F) = (M, F)
+    backward  dz = dL/dz, (M, F), from ActivatedLayer. The product is Dense's, with rows of windows for samples:
+                  dL/dK    = colsᵀ · dz                                   (D, M) · (M, F) = (D, F)
+                  dL/dbias = Σ over the M rows of dz                      (F,)
+                  dL/dcols = dz · Kᵀ                                      (M, F) · (F, D) = (M, D)
+              Written out, dL/dkernel[i,j,c,f] = Σ over n, p, q of x[n,h,w,c]·dz[n,p,q,f]: the kernel's entry is used at
+              every position. im2col copied a pixel into every window that covers it, with ∂cols/∂x = 1 for each copy,
+              so dL/dx[n,h,w,c] is the sum of dL/dcols over those copies: col2im, im2col's transpose, (M, D) back to
+              (N, H, W, C). What would fall on the padding is dropped: zeros are no input.
 
     Args:
         filters: F, output channels.
@@ -131,7 +135,7 @@ class ZeroPadding2D(Layer):
     """A frame of zeros around the map.
 
     forward   y[n, h + top, w + left, c] = x[n,h,w,c], zero elsewhere
-    backward  dL/dx is the part of dL/dy that lies over the map; the frame is constant
+    backward  dL/dx[n,h,w,c] = dL/dy[n, h + top, w + left, c]: each x is one y. The frame, a constant, has no gradient
 
     Args:
         padding: in pixels; an int for all four sides, (height, width) for both sides of each axis, or

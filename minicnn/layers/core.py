@@ -16,7 +16,11 @@ from minicnn.typing import Array, Config, Shape
 
 
 class ActivatedLayer(Layer):
-    """A layer that ends in an activation: y = f(z), z = linear(x).
+    """A layer that ends in an activation: y = f(z), z = linear(x); y and z have one shape.
+
+    forward   y[j] = f(z[j])
+    backward  z[j] moves y[j] alone, so dL/dz[j] = dL/dy[j] · f'(z[j]); from there linear_backward goes on. Of softmax
+              each z moves every y: layers.Softmax has the sum.
 
     The two halves stand apart so that a loss which is differentiated on the logits z can leave f out.
     """
@@ -45,12 +49,12 @@ class ActivatedLayer(Layer):
 class Dense(ActivatedLayer):
     """Every output is a weighted sum of all inputs: y = f(x · kernel + bias).
 
-    forward   z[n,o] = bias[o] + Σ over i of x[n,i]·kernel[i,o],   y = f(z)
-    backward  With dz = dL/dz: kernel[i,o] enters z[n,o] with factor x[n,i], bias[o] with factor 1, and x[n,i] enters
-              every z[n,o] with factor kernel[i,o]. So
-                  dL/dkernel[i,o] = Σ over n of x[n,i]·dz[n,o], that is xᵀ · dz
-                  dL/dbias[o]     = Σ over n of dz[n,o]
-                  dL/dx[n,i]      = Σ over o of dz[n,o]·kernel[i,o], that is dz · kernelᵀ
+    forward   z[n,o] = bias[o] + Σ over i of x[n,i]·kernel[i,o],   y = f(z);   z and y (N, O)
+    backward  dz = dL/dz, (N, O), from ActivatedLayer. In each z[n,o], kernel[i,o] has the factor x[n,i], bias[o] the
+              factor 1 and x[n,i] the factor kernel[i,o]; kernel and bias enter for every n, x[n,i] for every o. So
+                  dL/dkernel[i,o] = Σ over n of x[n,i]·dz[n,o]        xᵀ · dz:      (I, N) · (N, O) = (I, O)
+                  dL/dbias[o]     = Σ over n of dz[n,o]                              (O,)
+                  dL/dx[n,i]      = Σ over o of dz[n,o]·kernel[i,o]   dz · kernelᵀ: (N, O) · (O, I) = (N, I)
 
     Args:
         units: O, outputs a sample.
@@ -126,8 +130,11 @@ class Dense(ActivatedLayer):
 class Activation(Layer):
     """y = f(x), entry by entry (softmax: along the last axis).
 
-    forward   y = f(x)
-    backward  dL/dx = dL/dy · f'(x); kernels/activation.py has the derivatives.
+    forward   y[j] = f(x[j])
+    backward  x[j] moves y[j] alone, so dL/dx[j] = dL/dy[j] · f'(x[j]); kernels/activation.py has the derivatives, and
+              layers.Softmax its own, where each x moves every y.
+
+    Shapes: any, the same out.
     """
 
     def __init__(self, activation: Any, **kwargs: Any) -> None:
@@ -149,8 +156,8 @@ class Activation(Layer):
 class Flatten(Layer):
     """(N, H, W, C) to (N, H·W·C), in row-major order.
 
-    forward   y is x, read in the order of memory
-    backward  the same reading back: dL/dx is dL/dy in x's shape
+    forward   y[n, (h·W + w)·C + c] = x[n,h,w,c]: x, read in the order of memory
+    backward  each x is one y, with ∂y/∂x = 1: dL/dx is dL/dy, read back in x's shape
     """
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
@@ -209,7 +216,9 @@ class Rescaling(Layer):
     """y = x·scale + offset: Rescaling(1/255) brings pixels to 0..1.
 
     forward   y[i] = x[i]·scale + offset
-    backward  dL/dx = dL/dy·scale
+    backward  x[i] moves y[i] alone, with factor scale: dL/dx[i] = dL/dy[i]·scale
+
+    Shapes: any, the same out.
     """
 
     def __init__(self, scale: float, offset: float = 0.0, **kwargs: Any) -> None:

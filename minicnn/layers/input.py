@@ -13,7 +13,7 @@ from minicnn.typing import Array, Config
 
 
 class InputLayer(Layer):
-    """Tells a model the shape of one sample. It computes nothing and stands in no summary.
+    """Tells a model the shape of one sample. It computes nothing, y = x and dL/dx = dL/dy, and stands in no summary.
 
     Args:
         shape: of one sample, without the batch: (height, width, channels). batch_shape: the same with None in front.

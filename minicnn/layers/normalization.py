@@ -15,17 +15,24 @@ from minicnn.typing import Array, Config, Shape
 class BatchNormalization(Layer):
     """Brings every channel to mean 0 and variance 1, then to a mean beta and a deviation gamma that are learnt.
 
-    forward   training: mean and variance over the batch and all positions, M values a channel; the variance is biased,
-              that is divided by M:
-                  x̂ = (x − mean) / √(variance + epsilon),   y = gamma·x̂ + beta
-                  moving = momentum·moving + (1 − momentum)·batch, for mean and variance
-              inference, or trainable=False: the same with the moving mean and variance
-    backward  dL/dbeta = Σ dL/dy,  dL/dgamma = Σ dL/dy·x̂, over the M values of a channel.
-              inference: mean and variance are constants, so dL/dx = dL/dy · gamma / √(variance + epsilon).
-              training: each x moves them as well. With g = dL/dy·gamma, s = 1/√(variance + epsilon), and
-                  ∂mean/∂x = 1/M,   ∂variance/∂x = 2·(x − mean)/M = 2·x̂/(s·M)
-              the chain rule gives, after collecting terms,
-                  dL/dx = s·(g − 1/M·Σ g − x̂·1/M·Σ g·x̂) = gamma·s·(dL/dy − dL/dbeta/M − x̂·dL/dgamma/M)
+    Everything below is of one channel: x[m], m < M, are its M = N·H·W values, and Σ runs over them.
+
+    forward   training: mean = 1/M · Σ x[m],   variance = 1/M · Σ (x[m] − mean)², biased, that is divided by M
+                  moving = momentum·moving + (1 − momentum)·batch, for both
+              inference, or trainable=False: mean and variance are the moving ones
+                  s = 1/√(variance + epsilon),   x̂[m] = (x[m] − mean)·s,   y[m] = gamma·x̂[m] + beta
+    backward  beta enters every y[m] with factor 1, gamma with factor x̂[m]:
+                  dL/dbeta = Σ dL/dy[m],   dL/dgamma = Σ dL/dy[m]·x̂[m]
+              and x̂[m] enters y[m] with factor gamma: g[m] = dL/dx̂[m] = gamma·dL/dy[m].
+              inference: mean and s are constants, ∂x̂[m]/∂x[m] = s, so dL/dx[m] = s·g[m].
+              training: x[m] moves mean and variance as well, and through them every x̂. With ds/dvariance = −s³/2,
+                  dL/dvariance = Σ g[m]·(x[m] − mean)·(−s³/2) = −s²/2 · Σ g[m]·x̂[m]
+                  dL/dmean     = Σ g[m]·(−s) + dL/dvariance · (−2/M)·Σ (x[m] − mean) = −s · Σ g[m]
+              since deviations from the mean add up to 0. The three ways from x[m] to L, with ∂mean/∂x[m] = 1/M and
+              ∂variance/∂x[m] = 2·(x[m] − mean)/M = 2·x̂[m]/(s·M), are
+                  dL/dx[m] = g[m]·s + dL/dvariance · 2·x̂[m]/(s·M) + dL/dmean/M
+                           = s·(g[m] − x̂[m]/M · Σ g·x̂ − 1/M · Σ g)
+                           = gamma·s·(dL/dy[m] − x̂[m]·dL/dgamma/M − dL/dbeta/M)
 
     Args:
         axis: of the channels, counted with the batch as axis 0; −1 is the last.
@@ -99,6 +106,28 @@ class BatchNormalization(Layer):
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         rows = self._rows(x)  # (M, C)
+        mean, inverse, from_batch = self.moments(rows, run)
+        y = run.kernels.batch_norm_apply(rows, mean, inverse, self.gamma(), self.beta())
+        return self._unrows(y, x.shape), (rows, mean, inverse, from_batch)
+
+    def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
+        rows, mean, inverse, from_batch = saved
+        dy_rows = self._rows(dy)
+        dgamma, dbeta = run.kernels.batch_norm_sums(dy_rows, rows, mean, inverse)
+        self.set_gradients(dgamma, dbeta)
+        if not need_dx:
+            return None
+        if from_batch:
+            dx = run.kernels.batch_norm_backward(dy_rows, rows, mean, inverse, self.gamma(), dgamma, dbeta)
+        else:
+            dx = dy_rows * (self.gamma() * inverse)
+        return self._unrows(dx, dy.shape)
+
+    def moments(self, rows: Array, run: Run) -> tuple[Array, Array, bool]:
+        """What a pass over rows (M, C) normalizes with: mean and s (C,), and whether they are the batch's own.
+
+        Moves the moving averages if they are.
+        """
         from_batch = run.training and self.trainable and len(rows) > 0
         if from_batch:
             mean, variance = run.kernels.batch_norm_statistics(rows)
@@ -106,25 +135,22 @@ class BatchNormalization(Layer):
             self._move("moving_variance", variance)
         else:
             mean, variance = self.state["moving_mean"].copy(), self.state["moving_variance"]
-        inverse = 1 / np.sqrt(variance + x.dtype.type(self.epsilon))
-        y = run.kernels.batch_norm_apply(rows, mean, inverse, self._gamma(), self._beta())
-        return self._unrows(y, x.shape), (rows, mean, inverse, from_batch)
+        return mean, 1 / np.sqrt(variance + rows.dtype.type(self.epsilon)), from_batch
 
-    def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
-        rows, mean, inverse, from_batch = saved
-        dy_rows = self._rows(dy)
-        dgamma, dbeta = run.kernels.batch_norm_sums(dy_rows, rows, mean, inverse)
+    def gamma(self) -> Array:
+        """gamma (C,), ones if the layer does not scale."""
+        return self.params["gamma"] if self.scale else np.ones_like(self.state["moving_mean"])
+
+    def beta(self) -> Array:
+        """beta (C,), zeros if the layer does not center."""
+        return self.params["beta"] if self.center else np.zeros_like(self.state["moving_mean"])
+
+    def set_gradients(self, dgamma: Array, dbeta: Array) -> None:
+        """Set the grads of those of the two that the layer has."""
         if self.scale:
             self.grads["gamma"][...] = dgamma
         if self.center:
             self.grads["beta"][...] = dbeta
-        if not need_dx:
-            return None
-        if from_batch:
-            dx = run.kernels.batch_norm_backward(dy_rows, rows, mean, inverse, self._gamma(), dgamma, dbeta)
-        else:
-            dx = dy_rows * (self._gamma() * inverse)
-        return self._unrows(dx, dy.shape)
 
     def get_config(self) -> Config:
         return {
@@ -149,12 +175,6 @@ class BatchNormalization(Layer):
     def _unrows(self, rows: Array, shape: tuple[int, ...]) -> Array:
         channels_last = np.moveaxis(np.empty(shape, np.bool_), self.axis, -1).shape
         return np.ascontiguousarray(np.moveaxis(rows.reshape(channels_last), -1, self.axis))
-
-    def _gamma(self) -> Array:
-        return self.params["gamma"] if self.scale else np.ones_like(self.state["moving_mean"])
-
-    def _beta(self) -> Array:
-        return self.params["beta"] if self.center else np.zeros_like(self.state["moving_mean"])
 
     def _move(self, name: str, batch: Array) -> None:
         moving = self.state[name]

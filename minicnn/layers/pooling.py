@@ -52,10 +52,12 @@ class _Pooling(Layer):
 class MaxPooling2D(_Pooling):
     """Keeps the largest value of each window, channel by channel.
 
-    forward   y[n,p,q,c] = max over the window of x
-    backward  A small change of x[n,h,w,c] changes y only where x[n,h,w,c] is the largest, and there one to one.
-              So dL/dx is dL/dy handed to each window's winner, and zero elsewhere. Where windows overlap, one
-              input can win several; its gradients add up. Of equal values the first in row-major order wins.
+    forward   y[n,p,q,c] = max over i, j of x[n,h,w,c],   h = p·SH + i − top,   w = q·SW + j − left, on the map
+    backward  y = x at the winner, so ∂y[n,p,q,c]/∂x[n,h,w,c] is 1 if (h, w) wins the window (p, q), and 0 otherwise: a
+              small change of any other pixel of the window leaves the largest as it is. So
+                  dL/dx[n,h,w,c] = Σ of dL/dy[n,p,q,c] over the windows (p, q) that (h, w) wins
+              where windows overlap, a pixel can win several. Of equal values, where there is no derivative, the first
+              in row-major order wins.
 
     Args:
         pool_size: KH, KW in pixels; an int stands for both.
@@ -67,20 +69,21 @@ class MaxPooling2D(_Pooling):
     """
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
-        y, where = run.kernels.max_pool(x, self.windows(x.shape[1:]))
-        return y, (where, x.shape)
+        windows = self.windows(x.shape[1:])
+        y = run.kernels.max_pool(x, windows)
+        return y, (x, y, windows)
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
-        where, x_shape = saved
-        return run.kernels.max_pool_backward(dy, where, x_shape) if need_dx else None
+        return run.kernels.max_pool_backward(dy, *saved) if need_dx else None
 
 
 class AveragePooling2D(_Pooling):
     """Keeps the mean of each window, channel by channel.
 
-    forward   y[n,p,q,c] = mean of x over the window's real cells: what "same" adds around the map is not counted
-    backward  Each of k cells enters its window's mean with factor 1/k, so dL/dx[n,h,w,c] is the sum of dL/dy/k over
-              the windows that cover it.
+    forward   y[n,p,q,c] = 1/k(p,q) · Σ over the window's real cells of x[n,h,w,c]; k(p,q) is their number, since what
+              "same" adds around the map is not counted
+    backward  ∂y[n,p,q,c]/∂x[n,h,w,c] = 1/k(p,q) for every cell of the window, so
+                  dL/dx[n,h,w,c] = Σ of dL/dy[n,p,q,c]/k(p,q) over the windows (p, q) that cover (h, w)
 
     Args and shapes: as MaxPooling2D. Source: LeCun et al. 1998, whose "subsampling" this is without its weights.
     """
@@ -125,14 +128,14 @@ class GlobalMaxPooling2D(_GlobalPooling):
     """The largest value of each channel's whole map.
 
     forward   y[n,c] = max over h, w of x[n,h,w,c]
-    backward  dL/dx is dL/dy at the largest value, zero elsewhere. Where k pixels are equally large each gets dL/dy/k:
-              unlike MaxPooling2D, and as TensorFlow, whose reduce_max this is
+    backward  dL/dx[n,h,w,c] = dL/dy[n,c] where x[n,h,w,c] = y[n,c], zero elsewhere, as for MaxPooling2D. Where k pixels
+              are equally large each gets dL/dy[n,c]/k: unlike MaxPooling2D, and as TensorFlow, whose reduce_max this is
 
     Shapes: (N, H, W, C) to (N, C), or (N, 1, 1, C) with keepdims.
     """
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
-        y, _ = run.kernels.max_pool(x, _whole_map(x))
+        y = run.kernels.max_pool(x, _whole_map(x))
         return self.shaped(y), (x, y)
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
@@ -148,7 +151,7 @@ class GlobalAveragePooling2D(_GlobalPooling):
     """The mean of each channel's whole map: AveragePooling2D with one window.
 
     forward   y[n,c] = 1/(H·W) · Σ over h, w of x[n,h,w,c]
-    backward  dL/dx[n,h,w,c] = dL/dy[n,c] / (H·W)
+    backward  ∂y[n,c]/∂x[n,h,w,c] = 1/(H·W), so dL/dx[n,h,w,c] = dL/dy[n,c] / (H·W)
 
     Shapes: (N, H, W, C) to (N, C), or (N, 1, 1, C) with keepdims. Source: Lin et al. 2013, "Network in network".
     """

@@ -15,8 +15,10 @@ from minicnn.typing import Array, Config
 class Dropout(Layer):
     """Sets a random part of the entries to zero in training, and scales the others up. The identity in inference.
 
-    forward   y = mask·x / (1 − rate), mask 0 with probability rate, else 1, drawn anew for every batch
-    backward  dL/dx = mask·dL/dy / (1 − rate), with the mask of the forward pass
+    forward   training: y[i] = mask[i]·x[i] / (1 − rate), mask[i] 0 with probability rate, else 1, drawn anew for every
+              batch. y[i] has the expectation x[i], so that inference, y = x, needs no factor
+    backward  the mask does not depend on x, and x[i] moves y[i] alone: dL/dx[i] = mask[i]·dL/dy[i] / (1 − rate), with
+              the mask of the forward pass; in inference dL/dx = dL/dy
 
     The mask is a function of the model's seed, the training step and the layer's place in the model
     (kernels/dropout.py), so it is not stored but made again.
@@ -25,7 +27,7 @@ class Dropout(Layer):
         rate: part set to zero, 0 <= rate <= 1; 1 gives zeros.
         seed: takes the place of the model's seed for this layer.
 
-    Source: Srivastava et al. 2014.
+    Shapes: any, the same out. Source: Srivastava et al. 2014.
     """
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:

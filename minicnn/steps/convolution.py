@@ -16,13 +16,8 @@ from minicnn.kernels.tiles import Tiling, tiling_for
 from minicnn.layers import AveragePooling2D, Conv2D, Layer, MaxPooling2D, Run
 from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
 from minicnn.losses import Loss
-from minicnn.steps.convolution_kernels import (
-    AVERAGE_POOL,
-    MAX_POOL,
-    NO_POOL,
-    convolution_backward,
-    convolution_forward,
-)
+from minicnn.steps.convolution_kernels import convolution_backward, convolution_forward
+from minicnn.steps.pool_parts import AVERAGE_POOL, MAX_POOL, NO_POOL
 from minicnn.typing import Array
 
 _NOTHING = (0, 0, 0, 0)
@@ -117,7 +112,7 @@ def convolution_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tupl
 
 
 def _fusible_pool(layer: Layer | None, windows: Windows, code: int) -> int:
-    """The kind of pool if its windows are of 2x2 outputs, side by side, and leave out an odd last row or column only."""
+    """The kind of pool if its windows are 2x2, side by side, and leave out an odd last row or column at most."""
     kind = {MaxPooling2D: MAX_POOL, AveragePooling2D: AVERAGE_POOL}.get(type(layer), NO_POOL)  # type: ignore[arg-type]
     if kind == NO_POOL or (kind == AVERAGE_POOL and code != RELU):
         return NO_POOL

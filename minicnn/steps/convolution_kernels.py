@@ -31,15 +31,20 @@ from minicnn.kernels.direct import (
 from minicnn.kernels.fused import RELU, activate, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.tiles import Tiling
+from minicnn.steps.pool_parts import (
+    AVERAGE_POOL,
+    MAX_POOL,
+    NO_POOL,
+    max_of_parts,
+    mean_of_parts,
+    spread_apart,
+    spread_evenly,
+    spread_winners,
+)
 from minicnn.typing import Array
 
 SLOTS = 8
 """Parts that the images are dealt to: a fixed number, so that sums over images do not depend on the threads."""
-
-NO_POOL, MAX_POOL, AVERAGE_POOL = 0, 1, 2
-
-DEAD = 4
-"""The index of a pooled output whose largest input relu cut off."""
 
 
 @inlined
@@ -49,53 +54,29 @@ def frame_size(size: int, before: int, out: int, stride: int, extent: int) -> in
 
 
 @inlined
-def max_of_parts(z: Array, bias: Array, code: int, y: Array, index: Array) -> None:
-    """y = f(max of z's four quarters + bias), and which quarter it was.
-
-    Every f here is monotonic, so f of the largest is the largest f. Of equal ones the first wins; NaN wins over all.
-    index: empty if nobody will ask.
-    """
-    length = y.size
-    a, b, c, d = z[:length], z[length : 2 * length], z[2 * length : 3 * length], z[3 * length :]
-    for k in range(length):
-        best = a[k]
-        best = b[k] if b[k] > best or b[k] != b[k] else best
-        best = c[k] if c[k] > best or c[k] != c[k] else best
-        y[k] = d[k] if d[k] > best or d[k] != d[k] else best
-    if index.size:
-        for k in range(length):
-            which = np.uint8(3)
-            which = np.uint8(2) if c[k] == y[k] else which
-            which = np.uint8(1) if b[k] == y[k] else which
-            index[k] = np.uint8(0) if a[k] == y[k] else which
-        if code == RELU:
-            for k in range(length):
-                index[k] = np.uint8(DEAD) if y[k] + bias[k] <= 0 else index[k]
-    activate(y, bias[:length], code, y)
-
-
-@inlined
-def mean_of_parts(z: Array, bias: Array, code: int, y: Array, index: Array) -> None:
-    """y = the mean of f(z + bias) over z's four quarters, and one bit for each that is above zero. Overwrites z."""
-    length = y.size
-    activate(z, bias, code, z)
-    a, b, c, d = z[:length], z[length : 2 * length], z[2 * length : 3 * length], z[3 * length :]
-    quarter = z.dtype.type(0.25)
-    for k in range(length):
-        y[k] = quarter * (a[k] + b[k] + c[k] + d[k])
-    if index.size:
-        for k in range(length):
-            low = np.uint8(a[k] > 0) | (np.uint8(b[k] > 0) << np.uint8(1))
-            high = (np.uint8(c[k] > 0) << np.uint8(2)) | (np.uint8(d[k] > 0) << np.uint8(3))
-            index[k] = low | high
-
-
-@inlined
-def turn_planes(planes: Array, row: int, first: int, step: int, count: int, filters: int, z: Array, place: int) -> None:
-    """z[q, f] = planes[f, first + step·q] for q < count: from vectors over windows to vectors over filters."""
+def split_planes(planes: Array, row: int, first: int, step: int, count: int, filters: int, z: Array) -> None:
+    """z[f, q] = planes[f, first + step·q] for q < count; step is 1 or 2."""
     for f in range(filters):
+        source, target = planes[f * row + first : (f + 1) * row], z[f * count : (f + 1) * count]
+        if step == 2:  # a number the compiler knows makes vector code of it
+            for q in range(count):
+                target[q] = source[2 * q]
+        else:
+            for q in range(count):
+                target[q] = source[q]
+
+
+@inlined
+def place_row(line: Array, few: bool, count: int, filters: int, filled: int, target: Array) -> None:
+    """target[q, f] from a line in the order of the vectors: [f, q] with few filters, else [q, f], f < filled."""
+    if few:
+        for f in range(filters):
+            for q in range(count):
+                target[q * filters + f] = line[f * count + q]
+    else:
         for q in range(count):
-            z[place + q * filters + f] = planes[f * row + first + step * q]
+            for f in range(filters):
+                target[q * filters + f] = line[q * filled + f]
 
 
 def convolution_forward_loops(
@@ -126,12 +107,13 @@ def convolution_forward_loops(
     row = (width if framed else w) * channels
 
     length = count * filled
-    biases = np.zeros(parts * length, x.dtype)
-    for k in range(parts * count):
-        for f in range(filters):
-            biases[k * filled + f] = bias[f]
+    biases = np.zeros(parts * length, x.dtype)  # in z's order
+    for k in range(parts):
+        for q in range(count):
+            for f in range(filters):
+                biases[k * length + (f * count + q if few else q * filled + f)] = bias[f]
     flat_x, flat_y, flat_index = x.reshape(-1), y.reshape(-1), index.reshape(-1)
-    whole = filters == filled
+    in_place = filters == filled and not few
 
     bands = 1 if n >= SLOTS else min(rows, (SLOTS + n - 1) // max(n, 1))
     slots = min(SLOTS, n * bands)
@@ -156,7 +138,8 @@ def convolution_forward_loops(
                             image, start, width, kh * channels, kw, packed, filters, planes, windows_filled, tiling
                         )
                         for b in range(step):
-                            turn_planes(planes, windows_filled, b, step, count, filters, z, (step * r + b) * length)
+                            part_of_z = z[(step * r + b) * length : (step * r + b + 1) * length]
+                            split_planes(planes, windows_filled, b, step, count, filters, part_of_z)
                 else:
                     for part in range(parts):
                         start = corner + (step * p + part // 2) * sh * row + part % 2 * sw * channels
@@ -165,61 +148,21 @@ def convolution_forward_loops(
                             tiling,
                         )  # fmt: skip
                 place = (sample * rows + p) * count * filters
-                target = flat_y[place : place + length] if whole else pooled
+                last = place + count * filters
+                target = flat_y[place:last] if in_place else pooled
                 kept = flat_index
                 if index.size:
-                    kept = flat_index[place : place + length] if whole else chosen
+                    kept = flat_index[place:last] if in_place else chosen
                 if pool == MAX_POOL:
                     max_of_parts(z, biases, code, target, kept)
                 elif pool == AVERAGE_POOL:
-                    mean_of_parts(z, biases, code, target, kept)
+                    mean_of_parts(z, biases, target, kept)
                 else:
                     activate(z, biases, code, target)
-                if not whole:
-                    for q in range(count):
-                        for f in range(filters):
-                            flat_y[place + q * filters + f] = pooled[q * filled + f]
+                if not in_place:
+                    place_row(pooled, few, count, filters, filled, flat_y[place:last])
                     if index.size:
-                        for q in range(count):
-                            for f in range(filters):
-                                flat_index[place + q * filters + f] = chosen[q * filled + f]
-
-
-@inlined
-def spread_winners(line: Array, index: Array, filters: int, dz: Array, place: int, dz_row: int, filled: int) -> None:
-    """One row of dL/dy·f', (Q, F), onto its two rows of dz, F' numbers a window: to each output's winner."""
-    zero = line.dtype.type(0)
-    for part in range(4):
-        begin = place + part // 2 * dz_row + part % 2 * filled
-        for q in range(line.size // filters):
-            target = dz[begin + 2 * q * filled : begin + 2 * q * filled + filters]
-            gradient, winner = line[q * filters : (q + 1) * filters], index[q * filters : (q + 1) * filters]
-            for f in range(filters):
-                value = gradient[f]  # read first: a conditional read would be a jump, which random winners mispredict
-                target[f] = value if winner[f] == part else zero
-
-
-@inlined
-def spread_evenly(line: Array, index: Array, filters: int, dz: Array, place: int, dz_row: int, filled: int) -> None:
-    """As spread_winners, a quarter to each window that relu let through."""
-    zero, quarter = line.dtype.type(0), line.dtype.type(0.25)
-    for part in range(4):
-        begin, bit = place + part // 2 * dz_row + part % 2 * filled, np.uint8(1 << part)
-        for q in range(line.size // filters):
-            target = dz[begin + 2 * q * filled : begin + 2 * q * filled + filters]
-            gradient, bits = line[q * filters : (q + 1) * filters], index[q * filters : (q + 1) * filters]
-            for f in range(filters):
-                value = quarter * gradient[f]
-                target[f] = value if bits[f] & bit else zero
-
-
-@inlined
-def spread_apart(line: Array, filters: int, dz: Array, place: int, filled: int) -> None:
-    """One row of dL/dy·f' onto its row of dz, F' numbers a window."""
-    for q in range(line.size // filters):
-        target, gradient = dz[place + q * filled : place + q * filled + filters], line[q * filters : (q + 1) * filters]
-        for f in range(filters):
-            target[f] = gradient[f]
+                        place_row(chosen, few, count, filters, filled, flat_index[place:last])
 
 
 @inlined

@@ -19,6 +19,9 @@ from minicnn.layers import LAYERS, ActivatedLayer, Layer, Run, Softmax
 from minicnn.layers import Activation as ActivationLayer
 from minicnn.losses import Loss
 from minicnn.steps.convolution import convolution_rule
+from minicnn.steps.dense import dense_rule
+from minicnn.steps.normalization import normalization_pool_rule
+from minicnn.steps.valid_taps import valid_taps_rule
 from minicnn.typing import Array
 
 
@@ -183,7 +186,14 @@ def layer_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[Step
 LAYER_RULES: tuple[Rule, ...] = (logits_rule, layer_rule)
 """Every layer on its own: what kernels="numpy" and compile(steps="layers") run."""
 
-RULES: tuple[Rule, ...] = (logits_rule, convolution_rule, layer_rule)
+RULES: tuple[Rule, ...] = (
+    logits_rule,
+    valid_taps_rule,
+    convolution_rule,
+    normalization_pool_rule,
+    dense_rule,
+    layer_rule,
+)
 """The rules with fast paths, each before the ones it goes before."""
 
 

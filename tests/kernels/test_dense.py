@@ -1,43 +1,99 @@
-"""Dense products: loops, NumPy and the blocked version agree."""
+"""Dense products: loops, NumPy, the blocks on BLAS and the tile products agree."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn.kernels import dense
+from minicnn.kernels.fused import LINEAR, RELU, TANH
 from tests.kernels.versions import DTYPES, SEEDS, assert_close, plain
 
-WIDTHS = st.sampled_from([1, 2, 5, dense.ROWS - 1, dense.ROWS, dense.ROWS + 1])
+FUNCTIONS = {LINEAR: lambda z: z, RELU: lambda z: np.where(z <= 0, z.dtype.type(0), z), TANH: np.tanh}
+DERIVATIVES = {LINEAR: np.ones_like, RELU: lambda y: (y > 0).astype(y.dtype), TANH: lambda y: 1 - y * y}
 
 
-@given(
-    n=st.sampled_from([0, 1, 3, dense.ROWS, dense.ROWS + 1, 2 * dense.ROWS + 3]),
-    inputs=WIDTHS,
-    outputs=st.integers(1, 4),
-    dtype=DTYPES,
-    seed=SEEDS,
-    need_dx=st.booleans(),
-)
-def test_versions_agree(n, inputs, outputs, dtype, seed, need_dx):
+def random_problem(n, inputs, outputs, dtype, seed):
     rng = np.random.default_rng(seed)
-    x, kernel = rng.standard_normal((n, inputs)).astype(dtype), rng.standard_normal((inputs, outputs)).astype(dtype)
-    bias, dy = rng.standard_normal(outputs).astype(dtype), rng.standard_normal((n, outputs)).astype(dtype)
+    shapes = (n, inputs), (inputs, outputs), (outputs,), (n, outputs)
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
 
+
+def backward(version, dy, x, kernel, need_dx):
+    dkernel, dbias = np.full_like(kernel, np.nan), np.full_like(kernel[0], np.nan)
+    dx = plain(version, dy, x, kernel, dkernel, dbias, need_dx)
+    return dkernel, dbias, dx.reshape(x.shape) if need_dx else dx.reshape(-1)
+
+
+def assert_versions_agree(n, inputs, outputs, dtype, seed, need_dx):
+    x, kernel, bias, dy = random_problem(n, inputs, outputs, dtype, seed)
     expected = plain(dense.dense_loops, x, kernel, bias)
     size = plain(dense.dense_loops, abs(x), abs(kernel), abs(bias)).max(initial=0)
     for version in (dense.dense_numpy, dense.dense_numba):
         assert_close(version(x, kernel, bias), expected, size)
 
-    def backward(version, dy, x, kernel):
-        dkernel, dbias = np.full_like(kernel, np.nan), np.full(outputs, np.nan, dtype)
-        dx = plain(version, dy, x, kernel, dkernel, dbias, need_dx)
-        return dkernel, dbias, dx.reshape(x.shape) if need_dx else dx.reshape(-1)
-
-    values = backward(dense.dense_backward_loops, dy, x, kernel)
-    sizes = backward(dense.dense_backward_loops, abs(dy), abs(x), abs(kernel))
+    values = backward(dense.dense_backward_loops, dy, x, kernel, need_dx)
+    sizes = backward(dense.dense_backward_loops, abs(dy), abs(x), abs(kernel), need_dx)
     for version in (dense.dense_backward_numpy, dense.dense_backward_numba):
-        for actual, value, size in zip(backward(version, dy, x, kernel), values, sizes, strict=True):
+        for actual, value, size in zip(backward(version, dy, x, kernel, need_dx), values, sizes, strict=True):
             assert_close(actual, value, size.max(initial=0))
+
+
+@given(
+    n=st.sampled_from([0, 1, 2, 3, dense.BLOCKS, dense.BLOCKS + 1, 67]),
+    inputs=st.sampled_from([1, 2, 5, 31, 33]),
+    outputs=st.integers(1, 5),
+    dtype=DTYPES,
+    seed=SEEDS,
+    need_dx=st.booleans(),
+)
+def test_versions_agree(n, inputs, outputs, dtype, seed, need_dx):
+    assert_versions_agree(n, inputs, outputs, dtype, seed, need_dx)
+
+
+@pytest.fixture
+def everything_is_large(monkeypatch):
+    """Tile products and streaming for layers of any size."""
+    monkeypatch.setattr(dense, "is_large", lambda inputs, outputs: True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [0, 1, dense.FEW, dense.FEW + 1, 17, 70])
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (5, 3), (33, 16), (130, 65), (25, 131)])
+def test_large_versions_agree(everything_is_large, n, inputs, outputs, dtype):
+    for need_dx in (True, False):
+        assert_versions_agree(n, inputs, outputs, dtype, n + inputs, need_dx)
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("code", [LINEAR, RELU, TANH])
+@pytest.mark.parametrize("n", [1, 9])
+def test_activated(monkeypatch, large, code, n):
+    """The activation on top, and its gradient, against the function and the unfused derivatives."""
+    monkeypatch.setattr(dense, "is_large", lambda inputs, outputs: large)
+    x, kernel, bias, dy = random_problem(n, 7, 6, np.float64, code)
+    y = FUNCTIONS[code](dense.dense_numpy(x, kernel, bias))
+    assert_close(dense.dense_activated(x, kernel, bias, code), y)
+    dz = dy * DERIVATIVES[code](y)
+    expected = backward(dense.dense_backward_numpy, dz, x, kernel, True)
+
+    def fused(dy, x, kernel, dkernel, dbias, need_dx):
+        return dense.dense_activated_backward(dy, y, x, kernel, code, dkernel, dbias, need_dx)
+
+    for actual, value in zip(backward(fused, dy, x, kernel, True), expected, strict=True):
+        assert_close(actual, value, units=64)
+
+
+def test_the_blocks_are_plain_python_too():
+    x, kernel, bias, dy = random_problem(6, 4, 3, np.float64, 0)
+    y = dense.dense_blocked(x, kernel, bias, RELU)
+    np.testing.assert_array_equal(y, dense.dense_blocked_numba(x, kernel, bias, RELU))
+    results = []
+    for version in (dense.dense_backward_blocked, dense.dense_backward_blocked_numba):
+        dkernel, dbias = np.empty_like(kernel), np.empty_like(bias)
+        results.append((version(dy, y, x, kernel, RELU, dkernel, dbias, True), dkernel, dbias))
+    for one, other in zip(*results, strict=True):
+        assert_close(one, other)
 
 
 def test_values_by_hand():

@@ -1,0 +1,98 @@
+"""A 2x2 pool on rows of windows that a convolution has just made, forward and back; part of ConvolutionStep's loops.
+
+The four windows of each pool stand in four runs of one length, parts 0 to 3: even and odd windows of an even row, then
+of the odd row below it. What a pool keeps for its backward pass is one byte an output, its index: which part was the
+largest, or one bit for each part that relu let through.
+"""
+
+import numpy as np
+
+from minicnn.kernels.fused import RELU, activate
+from minicnn.kernels.jit import inlined
+from minicnn.typing import Array
+
+NO_POOL, MAX_POOL, AVERAGE_POOL = 0, 1, 2
+
+DEAD = 4
+"""The index of a pooled output whose largest input relu cut off."""
+
+
+@inlined
+def max_of_parts(z: Array, bias: Array, code: int, y: Array, index: Array) -> None:
+    """y = f(max of z's four quarters + bias), and which quarter it was.
+
+    Every f here is monotonic, so f of the largest is the largest f. Of equal ones the first wins; NaN wins over all.
+    index: empty if nobody will ask.
+    """
+    length = y.size
+    a, b, c, d = z[:length], z[length : 2 * length], z[2 * length : 3 * length], z[3 * length :]
+    for k in range(length):
+        best = a[k]
+        best = b[k] if b[k] > best or b[k] != b[k] else best
+        best = c[k] if c[k] > best or c[k] != c[k] else best
+        y[k] = d[k] if d[k] > best or d[k] != d[k] else best
+    if index.size:
+        for k in range(length):
+            which = np.uint8(3)
+            which = np.uint8(2) if c[k] == y[k] else which
+            which = np.uint8(1) if b[k] == y[k] else which
+            index[k] = np.uint8(0) if a[k] == y[k] else which
+        if code == RELU:
+            for k in range(length):
+                index[k] = np.uint8(DEAD) if y[k] + bias[k] <= 0 else index[k]
+    activate(y, bias[:length], code, y)
+
+
+@inlined
+def mean_of_parts(z: Array, bias: Array, y: Array, index: Array) -> None:
+    """y = the mean of relu(z + bias) over z's four quarters, and one bit for each that is above zero."""
+    length = y.size
+    a, b, c, d = z[:length], z[length : 2 * length], z[2 * length : 3 * length], z[3 * length :]
+    zero, quarter = z.dtype.type(0), z.dtype.type(0.25)
+    for k in range(length):
+        p, q, r, s = a[k] + bias[k], b[k] + bias[k], c[k] + bias[k], d[k] + bias[k]
+        p, q = zero if p <= 0 else p, zero if q <= 0 else q
+        r, s = zero if r <= 0 else r, zero if s <= 0 else s
+        y[k] = quarter * (p + q + r + s)
+    if index.size:
+        for k in range(length):
+            low = np.uint8(a[k] + bias[k] > 0) | (np.uint8(b[k] + bias[k] > 0) << np.uint8(1))
+            high = (np.uint8(c[k] + bias[k] > 0) << np.uint8(2)) | (np.uint8(d[k] + bias[k] > 0) << np.uint8(3))
+            index[k] = low | high
+
+
+@inlined
+def spread_winners(line: Array, index: Array, filters: int, dz: Array, place: int, dz_row: int, filled: int) -> None:
+    """One row of dL/dy·f', (Q, F), onto its two rows of dz, F' numbers a window: to each output's winner."""
+    zero = line.dtype.type(0)
+    for part in range(4):
+        begin = place + part // 2 * dz_row + part % 2 * filled
+        for q in range(line.size // filters):
+            target = dz[begin + 2 * q * filled : begin + 2 * q * filled + filters]
+            gradient, winner = line[q * filters : (q + 1) * filters], index[q * filters : (q + 1) * filters]
+            for f in range(filters):
+                value = gradient[f]  # read first: a conditional read would be a jump, which random winners mispredict
+                target[f] = value if winner[f] == part else zero
+
+
+@inlined
+def spread_evenly(line: Array, index: Array, filters: int, dz: Array, place: int, dz_row: int, filled: int) -> None:
+    """As spread_winners, a quarter to each window that relu let through."""
+    zero, quarter = line.dtype.type(0), line.dtype.type(0.25)
+    for part in range(4):
+        begin, bit = place + part // 2 * dz_row + part % 2 * filled, np.uint8(1 << part)
+        for q in range(line.size // filters):
+            target = dz[begin + 2 * q * filled : begin + 2 * q * filled + filters]
+            gradient, bits = line[q * filters : (q + 1) * filters], index[q * filters : (q + 1) * filters]
+            for f in range(filters):
+                value = quarter * gradient[f]
+                target[f] = value if bits[f] & bit else zero
+
+
+@inlined
+def spread_apart(line: Array, filters: int, dz: Array, place: int, filled: int) -> None:
+    """One row of dL/dy·f' onto its row of dz, F' numbers a window."""
+    for q in range(line.size // filters):
+        target, gradient = dz[place + q * filled : place + q * filled + filters], line[q * filters : (q + 1) * filters]
+        for f in range(filters):
+            target[f] = gradient[f]
