@@ -394,7 +394,7 @@ def test_a_model_of_everything_entry_by_entry(kernels, training):
         (layers.Dense(3, activation="sigmoid"), "sparse_categorical_crossentropy", class_numbers),
         (layers.Activation("sigmoid"), losses.MeanSquaredError(reduction="sum"), one_hot),
     ],
-    ids=lambda v: str(v),
+    ids=lambda v: getattr(v, "__name__", str(v)),
 )
 def test_output_layers_with_their_losses(last, loss, labels, kernels):
     """With and without the activation left out for the sake of the logits."""

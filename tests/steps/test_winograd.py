@@ -1,0 +1,258 @@
+"""WinogradStep against the layer on its own: the same numbers and derivatives, for every shape."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minicnn.activations import Activation
+from minicnn.config import get_num_threads, set_num_threads
+from minicnn.differences import Variable, compare
+from minicnn.kernels import NUMPY, convolution
+from minicnn.kernels.fused import CODES
+from minicnn.kernels.tiles import Tiling, tiling_for
+from minicnn.layers import Conv2D, Dense, Input, Run
+from minicnn.models import Sequential
+from minicnn.steps import winograd_kernels
+from minicnn.steps.plan import LayerStep
+from minicnn.steps.winograd import WinogradStep, winograd_rule
+
+LOOPS = replace(NUMPY, conv2d=convolution.conv2d_loops, conv2d_backward=convolution.conv2d_backward_loops)
+TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
+LANES = {dtype: tiling_for(np.dtype(dtype).itemsize).lanes for dtype in ("float32", "float64")}
+
+
+def convolution_layer(shape, filters, padding="same", activation="relu", dtype="float64", **arguments):
+    """The layer, built, with a random bias if it has one."""
+    layer = Conv2D(filters, 3, padding=padding, activation=activation, **arguments)
+    Sequential([Input(shape=shape), layer], seed=1, dtype=dtype)
+    if layer.use_bias:
+        layer.params["bias"][...] = np.random.default_rng(2).standard_normal(filters) / 10
+    return layer
+
+
+def step_of(layer, tiling=None):
+    windows = layer.windows(layer.input_shape)
+    return WinogradStep(layer, windows, CODES[layer.activation.name], tiling or tiling_for(layer.dtype.itemsize))
+
+
+def passes(step, x, dy, run=None, need_dx=True):
+    """y, dx and the gradients."""
+    run = run or Run(NUMPY, training=True)
+    y, saved = step.forward(x, run)
+    y = y.copy()
+    dx = step.backward(dy.copy(), saved, run, need_dx)
+    return y, dx, *(gradient.copy() for gradient in step.layers[0].grads.values())
+
+
+def problem(layer, n, seed=3):
+    """x and dy. dy is 0 where relu is so close to its kink that rounding decides on which side."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, *layer.input_shape)).astype(layer.dtype)
+    z = layer.linear(x, Run(NUMPY))[0]
+    dy = rng.standard_normal(z.shape).astype(layer.dtype)
+    return x, np.where(np.abs(z) > 1e-4 * np.abs(z).max(initial=0), dy, layer.dtype.type(0))
+
+
+def assert_same(got, wanted, tolerance):
+    for ours, theirs in zip(got, wanted, strict=True):
+        assert ours.shape == theirs.shape
+        assert ours.dtype == theirs.dtype
+        assert np.abs(ours - theirs).max(initial=0) <= tolerance * np.abs(theirs).max(initial=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(0, 4),
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    vectors=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    padding=st.sampled_from(["same", "valid"]),
+    activation=st.sampled_from(sorted(CODES)),
+    dtype=st.sampled_from(["float32", "float64"]),
+    use_bias=st.booleans(),
+    training=st.booleans(),
+)
+def test_any_shape(n, size, vectors, padding, activation, dtype, use_bias, training):
+    if padding == "valid":
+        size = max(size[0], 3), max(size[1], 3)
+    channels, filters = (LANES[dtype] * v for v in vectors)
+    layer = convolution_layer((*size, channels), filters, padding, activation, dtype, use_bias=use_bias)
+    x, dy = problem(layer, n)
+    run = Run(NUMPY, training=training)
+    wanted = passes(LayerStep(layer, 0), x, dy, run)
+    assert_same(passes(step_of(layer), x, dy, run), wanted, TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize(("padding", "activation"), [("same", "relu"), ("valid", "tanh"), ("same", "linear")])
+def test_against_the_plain_loops(padding, activation):
+    layer = convolution_layer((5, 4, 8), 8, padding, activation)
+    x, dy = problem(layer, 2)
+    wanted = passes(LayerStep(layer, 0), x, dy, Run(LOOPS, training=True))
+    assert_same(passes(step_of(layer), x, dy), wanted, 1e-10)
+
+
+@pytest.mark.parametrize(("padding", "activation"), [("same", "relu"), ("valid", "linear")])
+def test_the_plain_loops_of_the_step_are_the_same_program(padding, activation, monkeypatch):
+    """Uncompiled, on tiles of a CPU with other vectors: two lanes, at most 3, 2, 0 and 0 rows."""
+    for name in ("winograd_forward", "winograd_gradient"):
+        monkeypatch.setattr(f"minicnn.steps.winograd.{name}", getattr(winograd_kernels, f"{name}_loops"))
+    layer = convolution_layer((5, 6, 2), 6, padding, activation)
+    x, dy = problem(layer, 2)
+    wanted = passes(LayerStep(layer, 0), x, dy)
+    assert_same(passes(step_of(layer, Tiling(2, 3, 2, 0, 0, 4)), x, dy), wanted, 1e-10)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
+def test_many_blocks(dtype, tolerance):
+    """More blocks than slots, several strips to a block, a last block that is not full, sums in two depths."""
+    layer = convolution_layer((10, 16, 160), 80, dtype=dtype)
+    x, dy = problem(layer, 33)
+    assert_same(passes(step_of(layer), x, dy), passes(LayerStep(layer, 0), x, dy), tolerance)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("activation", sorted(CODES))
+def test_gradients_against_differences(padding, activation):
+    """Every entry of dx, dkernel and dbias of two such steps, one on the other."""
+    first = convolution_layer((6, 5, 8), 8, padding, activation)
+    second = convolution_layer(first.output_shape(first.input_shape), 8, "same", "tanh")
+    steps, run = [step_of(first), step_of(second)], Run(NUMPY, training=True)
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((2, 6, 5, 8))
+
+    def forward():
+        h, first_saved = steps[0].forward(x, run)
+        y, second_saved = steps[1].forward(h, run)
+        return y, first_saved, second_saved
+
+    y, first_saved, second_saved = forward()
+    y, r = y.copy(), rng.standard_normal(y.shape)
+    dx = steps[0].backward(steps[1].backward(r.copy(), second_saved, run), first_saved, run)
+    variables = [Variable("x", x, dx)]
+    for name, layer in (("first", first), ("second", second)):
+        variables += [Variable(f"{name}/{key}", layer.params[key], layer.grads[key].copy()) for key in layer.params]
+    report = compare("two steps", lambda: float(np.sum(r * (forward()[0] - y))), variables, None, rng)
+    report.assert_ok()
+    assert len(report.not_differentiable) <= report.checked // 50
+
+
+def test_bits_do_not_depend_on_the_number_of_threads():
+    layer = convolution_layer((9, 12, 48), 64, dtype="float32")
+    x, dy = problem(layer, 37)
+    threads = get_num_threads()
+    results = []
+    try:
+        for count in (1, 2):
+            set_num_threads(count)
+            results.append(passes(step_of(layer), x, dy))
+    finally:
+        set_num_threads(threads)
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_an_image_alone_gives_the_bits_that_it_gives_in_a_batch():
+    layer = convolution_layer((16, 16, 48), 48, dtype="float32")
+    x, _ = problem(layer, 20)
+    run = Run(NUMPY)
+    whole, _ = step_of(layer).forward(x, run)
+    alone, _ = step_of(layer).forward(x[7:8], run)
+    np.testing.assert_array_equal(alone[0], whole[7])
+
+
+def test_nan_stays_in_its_own_tiles():
+    """Tile (i, j) reads the pixels from (2i − 1, 2j − 1) to (2i + 2, 2j + 2): pixel (2, 3) goes to two by two tiles."""
+    layer = convolution_layer((8, 8, LANES["float32"]), LANES["float32"], activation="linear", dtype="float32")
+    x, _ = problem(layer, 3)
+    x[1, 2, 3, 0] = np.nan
+    y, _ = step_of(layer).forward(x, Run(NUMPY))
+    wrong = np.isnan(y).any(axis=3)
+    assert not wrong[[0, 2]].any()
+    np.testing.assert_array_equal(np.argwhere(wrong[1]).min(axis=0), [0, 2])
+    np.testing.assert_array_equal(np.argwhere(wrong[1]).max(axis=0), [3, 5])
+    assert wrong[1, 1:4, 2:5].all()  # what the definition makes NaN
+
+
+def test_a_gradient_that_cannot_be_overwritten_is_copied():
+    layer = convolution_layer((6, 6, 8), 8)
+    x, dy = problem(layer, 2)
+    wanted = passes(step_of(layer), x, dy)
+    fixed = dy.copy()
+    fixed.flags.writeable = False
+    spread = np.zeros((*dy.shape[:3], 16))[..., ::2]  # not contiguous
+    spread[...] = dy
+    for gradient in (fixed, spread):
+        _, saved = step_of(layer).forward(x, Run(NUMPY))
+        dx = step_of(layer).backward(gradient, saved, Run(NUMPY))
+        assert_same((dx, *layer.grads.values()), wanted[1:], 0)
+        np.testing.assert_array_equal(gradient, dy)
+
+
+def test_without_dx_and_frozen():
+    layer = convolution_layer((6, 6, 8), 8, trainable=False)
+    x, dy = problem(layer, 2)
+    wanted = passes(LayerStep(layer, 0), x, dy)
+    y, dx, *gradients = passes(step_of(layer), x, dy, need_dx=False)
+    assert dx is None
+    assert_same((y, *gradients), (wanted[0], *wanted[2:]), 1e-10)
+    assert_same(passes(step_of(layer), x, dy)[1:2], wanted[1:2], 1e-10)
+
+
+def test_one_compiled_version_a_dtype():
+    for kernel in (winograd_kernels.winograd_forward, winograd_kernels.winograd_gradient):
+        for dtype in ("float32", "float64"):
+            for size in (4, 7):
+                layer = convolution_layer((size, size, LANES[dtype]), 2 * LANES[dtype], dtype=dtype)
+                passes(step_of(layer), *problem(layer, 2))
+        assert len(kernel.signatures) == 2
+
+
+class Gentle(Activation):
+    name = "relu"
+
+    def value(self, x):
+        return 0.5 * x
+
+    def gradient(self, dy, x, y):
+        return 0.5 * dy
+
+
+class Mine(Conv2D):
+    pass
+
+
+def ruled(layer, shape=(8, 8, 64)):
+    return winograd_rule(Sequential([Input(shape=shape), layer]).layers, 0, None)
+
+
+def test_what_is_taken():
+    for padding, activation in (("same", "relu"), ("valid", "tanh"), ("same", None)):
+        layer = Conv2D(48, 3, padding=padding, activation=activation, name="wide")
+        step, taken = ruled(layer)
+        assert taken == 1
+        assert step.layers == (layer,)
+        assert str(step) == "WinogradStep(Conv2D 'wide')"
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (Conv2D(64, 5), (8, 8, 64)),
+        (Conv2D(64, (3, 1)), (8, 8, 64)),
+        (Conv2D(64, 3, strides=2), (16, 16, 64)),
+        (Conv2D(64, 3, dilation_rate=2), (16, 16, 64)),
+        (Conv2D(64, 3, activation="gelu"), (8, 8, 64)),
+        (Conv2D(64, 3, activation="softmax"), (8, 8, 64)),
+        (Conv2D(64, 3, activation=Gentle()), (8, 8, 64)),
+        (Mine(64, 3), (8, 8, 64)),
+        (Conv2D(32, 3), (8, 8, 64)),  # too few filters
+        (Conv2D(64, 3), (8, 8, 32)),  # too few channels
+        (Conv2D(65, 3), (8, 8, 64)),  # not whole vectors
+        (Conv2D(64, 3), (7, 7, 64)),  # 25 windows
+        (Dense(64), (8, 8, 64)),
+    ],
+)
+def test_what_is_not_taken(layer, shape):
+    assert ruled(layer, shape) is None
