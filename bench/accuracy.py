@@ -1,13 +1,17 @@
 """Train a model of the exercise sheet as the sheet does, for several seeds, and report the test accuracies.
 
     python bench/accuracy.py lenet5 --seeds 0 1 2 --json lenet5.json
+    python bench/accuracy.py lenet5 --engine keras
 
 A tenth of the training images is held out by scikit-learn's train_test_split(random_state=seed); pixels are raw, 0 to
-255; rate, batch size and epochs are the sheet's (minicnn.applications.APPLICATIONS).
+255; rate, batch size and epochs are the sheet's (minicnn.applications.APPLICATIONS). `--engine keras` trains the same
+layers by Keras on TensorFlow, which the environment must have (the extra `test` brings it), from weights that it draws.
 """
 
 import argparse
+import importlib
 import json
+import os
 import statistics
 import time
 from pathlib import Path
@@ -15,22 +19,34 @@ from typing import Any
 
 from sklearn.model_selection import train_test_split
 
+import minicnn
 from minicnn import applications
 from minicnn.datasets import DATASETS
-from minicnn.losses import CategoricalCrossentropy
-from minicnn.optimizers import Adam
 from minicnn.utils import to_categorical
 
 
-def train(name: str, seed: int, epochs: int | None) -> dict[str, Any]:
+def compiled_model(name: str, seed: int, engine: str) -> Any:
+    """The model of the sheet, untrained, in minicnn or in Keras."""
+    model: Any = applications.build(name, seed=seed)
+    library: Any = minicnn
+    if engine == "keras":
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+        library = importlib.import_module("keras")
+        library.utils.set_random_seed(seed)
+        model = library.Sequential.from_config(model.get_config())
+    rate = applications.APPLICATIONS[name].learning_rate
+    model.compile(library.optimizers.Adam(rate), library.losses.CategoricalCrossentropy(), metrics=["accuracy"])
+    return model
+
+
+def train(name: str, seed: int, epochs: int | None, engine: str = "minicnn") -> dict[str, Any]:
     """One training; the record has the test accuracy and every epoch's history."""
     application = applications.APPLICATIONS[name]
     (x, y), (x_test, y_test) = DATASETS[application.dataset].load_data()
     if x.ndim == 3:
         x, x_test = x[..., None], x_test[..., None]
     x_train, x_dev, y_train, y_dev = train_test_split(x, y, test_size=0.1, random_state=seed)
-    model = applications.build(name, seed=seed)
-    model.compile(Adam(learning_rate=application.learning_rate), CategoricalCrossentropy(), metrics=["accuracy"])
+    model = compiled_model(name, seed, engine)
     started = time.perf_counter()
     history = model.fit(
         x_train,
@@ -42,7 +58,7 @@ def train(name: str, seed: int, epochs: int | None) -> dict[str, Any]:
     ).history
     seconds = time.perf_counter() - started
     _, accuracy = model.evaluate(x_test, to_categorical(y_test, 10), batch_size=256, verbose=0)
-    return {"model": name, "seed": seed, "test": accuracy, "seconds": seconds, "history": history}
+    return {"engine": engine, "model": name, "seed": seed, "test": accuracy, "seconds": seconds, "history": history}
 
 
 def main() -> None:
@@ -50,18 +66,19 @@ def main() -> None:
     parser.add_argument("model", choices=list(applications.APPLICATIONS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help="instead of the sheet's")
+    parser.add_argument("--engine", choices=["minicnn", "keras"], default="minicnn")
     parser.add_argument("--json", type=Path, help="write the runs here")
     args = parser.parse_args()
     runs = []
     for seed in args.seeds:
-        runs.append(train(args.model, seed, args.epochs))
+        runs.append(train(args.model, seed, args.epochs, args.engine))
         print(
             f"{args.model}, seed {seed}: test accuracy {runs[-1]['test']:.2%} in {runs[-1]['seconds']:.0f} s",
             flush=True,
         )
+        if args.json:
+            args.json.write_text(json.dumps(runs) + "\n")
     print(f"median of {len(runs)} seeds: {statistics.median(run['test'] for run in runs):.2%}")
-    if args.json:
-        args.json.write_text(json.dumps(runs) + "\n")
 
 
 if __name__ == "__main__":
