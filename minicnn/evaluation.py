@@ -177,7 +177,7 @@ class Evaluator(Feeding):
         calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=total)
         progress = Progress(level, total)
         outputs = []
-        with self._engine():
+        with self._engine(passes=total):
             calls.on_predict_begin()
             progress.start("Predict")
             for number, batch in enumerate(islice(batches.epoch(), limit)):
@@ -208,14 +208,18 @@ class Evaluator(Feeding):
 
     def _forward(self, samples: Array, training: bool) -> Array:
         run = Run(self.kernels, training=bool(training), seed=self.seed, step=self._steps_trained)
-        with self._engine():
+        with self._engine(passes=1):
             return self._plan(None).predict(np.ascontiguousarray(samples, self.dtype), run)
 
     # -- machinery
 
-    def _engine(self) -> AbstractContextManager[None]:
-        """One thread pool at a time: while kernels run in threads, BLAS does not."""
-        return single_threaded_blas() if self.kernels.name == "numba" else nullcontext()
+    def _engine(self, passes: int | None = None) -> AbstractContextManager[None]:
+        """One thread pool at a time: while kernels run in threads, BLAS does not.
+
+        Kernels that call BLAS see to it themselves, so this only spares them the trouble, a tenth of the time of
+        predicting one image, and a single forward pass needs no such block around it.
+        """
+        return single_threaded_blas() if self.kernels.name == "numba" and passes != 1 else nullcontext()
 
     def _plan(self, loss: Loss | None) -> Plan:
         if not self.built:  # batches from an iterable: the first one tells the shape

@@ -106,6 +106,21 @@ def dense_blocked(x: Array, kernel: Array, bias: Array, code: int) -> Array:
     return y
 
 
+def dense_few(x: Array, kernel: Array, bias: Array, code: int) -> Array:
+    """dense_blocked for a sample or two, without BLAS: setting its threads takes longer than the product."""
+    n, inputs = x.shape
+    outputs = kernel.shape[1]
+    y = np.zeros((n, outputs), x.dtype)
+    for sample in prange(n):
+        sums = y[sample]
+        for i in range(inputs):
+            value, row = x[sample, i], kernel[i]
+            for o in range(outputs):
+                sums[o] += value * row[o]
+        activate(sums, bias, code, sums)
+    return y
+
+
 def dense_backward_blocked(
     dy: Array, y: Array, x: Array, kernel: Array, code: int, dkernel: Array, dbias: Array, need_dx: bool
 ) -> Array:
@@ -145,6 +160,7 @@ def dense_backward_blocked(
     return dx
 
 
+dense_few_numba = compiled(dense_few)
 dense_blocked_numba = compiled(dense_blocked, uses_blas=True)
 dense_backward_blocked_numba = compiled(dense_backward_blocked, uses_blas=True)
 
@@ -175,7 +191,7 @@ def dense_activated(x: Array, kernel: Array, bias: Array, code: int) -> Array:
     """y = f(x · kernel + bias), the fastest way for these shapes."""
     tiling = _tiling(x.itemsize) if is_large(*kernel.shape) and len(x) else None
     if tiling is None:
-        return dense_blocked_numba(x, kernel, bias, code)
+        return (dense_few_numba if len(x) <= FEW else dense_blocked_numba)(x, kernel, bias, code)
     pixels, taps = x.reshape(len(x), 1, 1, -1), kernel.reshape(1, 1, *kernel.shape)
     if len(x) <= FEW:
         y = valid_taps_streamed_numba(pixels, taps, bias, ONE_PIXEL, code)

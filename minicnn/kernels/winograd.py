@@ -149,9 +149,12 @@ def grid_of(map_size: tuple[int, int], windows: Windows, m: int) -> Grid:
 
 
 @inlined
-def strips_per_block(strips: int, strip_bytes: int) -> int:
-    """As many strips as fit BLOCK_BYTES; fewer where there are few, so that a single image keeps both cores busy."""
-    return max(1, min(BLOCK_BYTES // strip_bytes, (strips + SLOTS - 1) // SLOTS))
+def strips_per_block(strips: int, across: int, strip_bytes: int) -> int:
+    """As many strips as fit BLOCK_BYTES; fewer where there are few, so that a single image keeps both cores busy.
+
+    But not fewer than hold 16 tiles, for which the weights are read again.
+    """
+    return max((15 + across) // across, min(BLOCK_BYTES // strip_bytes, (strips + SLOTS - 1) // SLOTS))
 
 
 @inlined

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -38,7 +38,7 @@ class Run:
 
     def at(self, position: int) -> Run:
         """The same run, for the layer at this place in the model."""
-        return replace(self, position=position)
+        return Run(self.kernels, self.training, self.seed, self.step, position, self.keep)  # replace() takes 2 µs
 
 
 class Layer:

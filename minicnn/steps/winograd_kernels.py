@@ -49,16 +49,14 @@ def winograd_forward_loops(
                 transform.kernels, 0, 9, 1, 0, flat_kernel, c * filters + f, channels * filters, 0,
                 weights, f * channels + c * width, channels * filters, 9, 1, places, width, False, tiling,
             )  # fmt: skip
-    line = grid.ow * filters
-    biases = np.empty(line if bias.size else 0, x.dtype)
-    for k in range(biases.size):
-        biases[k] = bias[k % filters]
 
     strips = n * grid.down
-    most = strips_per_block(strips, places * grid.across * (channels + widest) * x.itemsize)
+    most = strips_per_block(strips, grid.across, places * grid.across * (channels + widest) * x.itemsize)
     blocks = (strips + most - 1) // most
     slots = min(SLOTS, blocks)
-    for slot in prange(slots):
+    groups = max(1, min(SLOTS // max(1, slots), (filters + widest - 1) // widest))  # of panels, where tiles are few
+    for part in prange(slots * groups):
+        slot, group = part // groups, part % groups
         rows = lines_of_cache(a * grid.w * channels, x)
         inputs = lines_of_cache(places * most * grid.across * channels, x)
         products = lines_of_cache(places * most * grid.across * widest, x)
@@ -67,7 +65,7 @@ def winograd_forward_loops(
             count = min(most, strips - first)
             tiles, plane = count * grid.across, most * grid.across
             transform_inputs(flat_x, grid, channels, first, count, transform.bt, rows, inputs, plane * channels, tiling)
-            for f in range(0, filters, widest):
+            for f in range(group * widest, filters, groups * widest):
                 width = min(widest, filters - f)
                 for place in range(places):
                     panel = (place * filters + f) * channels
@@ -80,12 +78,13 @@ def winograd_forward_loops(
                 transform_outputs(
                     products, plane * width, grid, first, count, transform.outputs, flat_y, filters, f, width
                 )
-            if bias.size:
-                for strip in range(first, first + count):
-                    row = strip % grid.down * m
-                    for p in range(min(m, grid.oh - row)):
-                        start = (strip // grid.down * grid.oh + row + p) * line
-                        activate(flat_y[start : start + line], biases, code, flat_y[start : start + line])
+                if bias.size:
+                    for strip in range(first, first + count):
+                        row = strip // grid.down * grid.oh + strip % grid.down * m
+                        pixels = min(m, grid.oh - strip % grid.down * m) * grid.ow
+                        for pixel in range(row * grid.ow, row * grid.ow + pixels):
+                            z = flat_y[pixel * filters + f : pixel * filters + f + width]
+                            activate(z, bias[f : f + width], code, z)
 
 
 def winograd_gradient_loops(
@@ -106,7 +105,7 @@ def winograd_gradient_loops(
     line = grid.ow * filters
 
     strips = n * grid.down
-    most = strips_per_block(strips, places * grid.across * (channels + widest) * x.itemsize)
+    most = strips_per_block(strips, grid.across, places * grid.across * (channels + widest) * x.itemsize)
     blocks = (strips + most - 1) // most
     slots = max(1, min(SLOTS, blocks))
     size = (places * channels + 1) * filters  # the last row of a slot is dbias

@@ -88,6 +88,7 @@ def test_the_blocks_are_plain_python_too():
     x, kernel, bias, dy = random_problem(6, 4, 3, np.float64, 0)
     y = dense.dense_blocked(x, kernel, bias, RELU)
     np.testing.assert_array_equal(y, dense.dense_blocked_numba(x, kernel, bias, RELU))
+    assert_close(dense.dense_few(x, kernel, bias, RELU), y)
     results = []
     for version in (dense.dense_backward_blocked, dense.dense_backward_blocked_numba):
         dkernel, dbias = np.empty_like(kernel), np.empty_like(bias)

@@ -113,10 +113,11 @@ def test_derivatives(problem):
 
 def test_strips_per_block():
     budget = winograd.BLOCK_BYTES
-    assert winograd.strips_per_block(1000, budget // 10) == 10
-    assert winograd.strips_per_block(1000, 2 * budget) == 1  # one strip at least
-    assert winograd.strips_per_block(16, 1) == 16 // winograd.SLOTS  # shared out
-    assert winograd.strips_per_block(0, 1) == 1
+    assert winograd.strips_per_block(1000, 16, budget // 10) == 10
+    assert winograd.strips_per_block(1000, 16, 2 * budget) == 1  # one strip at least
+    assert winograd.strips_per_block(16, 16, 1) == 16 // winograd.SLOTS  # shared out
+    assert winograd.strips_per_block(16, 3, 1) == 6  # but not below 16 tiles
+    assert winograd.strips_per_block(0, 20, 1) == 1
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
