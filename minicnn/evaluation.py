@@ -46,7 +46,7 @@ class Evaluator(Feeding):
         self._steps_trained = 0  # dropout's masks follow from it
         self._epochs_trained = 0  # the shuffling follows from it
         self._fuse = True  # whether the plan may take several layers as one step
-        self._plans: dict[Any, tuple[list[Layer], Plan]] = {}
+        self._plans: dict[Any, tuple[list[Any], Plan]] = {}  # with the layers and activations they are for
 
     @property
     def built(self) -> bool:
@@ -224,15 +224,12 @@ class Evaluator(Feeding):
     def _plan(self, loss: Loss | None) -> Plan:
         if not self.built:  # batches from an iterable: the first one tells the shape
             raise NotBuiltError(f"{self}: is not built yet.")
-        layers, plan = self._plans.get(loss, (None, None))
-        if (
-            plan is None
-            or layers is None
-            or len(layers) != len(self.layers)
-            or any(a is not b for a, b in zip(layers, self.layers, strict=True))
-        ):
+        # Steps know their layers' activations, which a caller may exchange.
+        parts = [*self.layers, *(getattr(layer, "activation", None) for layer in self.layers)]
+        known, plan = self._plans.get(loss, ([], None))
+        if plan is None or len(known) != len(parts) or any(a is not b for a, b in zip(known, parts, strict=True)):
             plan = make_plan(self.layers, loss, RULES if self._fuse and self.kernels is NUMBA else LAYER_RULES)
-            self._plans[loss] = (list(self.layers), plan)
+            self._plans[loss] = (parts, plan)
         return plan
 
     def plan(self) -> Plan:

@@ -5,6 +5,7 @@ this and 23 ms without, one of the sheet's first model 18 and 52. Kernels theref
 themselves and call BLAS from each of their own threads.
 """
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ def _enter() -> None:
 def _leave() -> None:
     global _users
     with _lock:
-        _users -= 1
+        _users = max(0, _users - 1)  # 0 already in a child that was forked inside the block
         if _users == 0:
             _set_threads(_before)
 
@@ -59,6 +60,19 @@ def _set_threads(counts: list[tuple[Any, int]]) -> None:
     for library, count in counts:
         library.set_num_threads(count)
     _let_any_thread_set_openblas()
+
+
+def _after_fork_in_child() -> None:
+    """The forking thread may have been inside a block, which ends in the parent alone, or another held the lock."""
+    global _lock, _users
+    _lock = threading.Lock()
+    if _users:
+        _users = 0
+        _set_threads(_before)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _let_any_thread_set_openblas() -> None:

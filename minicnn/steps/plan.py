@@ -133,16 +133,20 @@ class Plan:
         """The last step's output, keeping nothing on the way."""
         run = replace(run, keep=False)
         for step in self.steps:
-            x, _ = step.forward(x, run)
+            x = step.forward(x, run)[0]  # a name for the rest would keep the step's arrays during the next one
         return x
 
     def backward(self, dy: Array, saved: list[Any], run: Run, need_dx: bool = False) -> Array | None:
-        """Sets the grads of every trainable layer, from the last step to the first that has any; dL/dx if needed."""
+        """Sets the grads of every trainable layer, from the last step to the first that has any; dL/dx if needed.
+
+        Empties `saved`.
+        """
         first = 0 if need_dx else self._first_trained()
         gradient: Array | None = dy
         for k in range(len(self.steps) - 1, first - 1, -1):
             assert gradient is not None
-            gradient = self.steps[k].backward(gradient, saved[k], run, need_dx or k > first)
+            kept, saved[k] = saved[k], None  # its memory is free for the next step then
+            gradient = self.steps[k].backward(gradient, kept, run, need_dx or k > first)
         return gradient if need_dx else None
 
     def _first_trained(self) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from minicnn.geometry import Windows
 from minicnn.kernels.dense import FEW
 from minicnn.kernels.tiles import Tiling, tiling_for
@@ -40,10 +42,13 @@ class ValidTapsStep:
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
         x, y = saved
+        dkernel, dbias = kernel_and_bias_grads(self.layer)
+        if len(x) == 0:  # a tile product sums over one image at least
+            dkernel[...], dbias[...] = 0, 0
+            return np.empty_like(x) if need_dx else None
         dx = valid_taps_backward_numba(
-            dy, y, x, self.layer.params["kernel"], self.windows, self.code, self.tiling,
-            *kernel_and_bias_grads(self.layer), need_dx,
-        )  # fmt: skip
+            dy, y, x, self.layer.params["kernel"], self.windows, self.code, self.tiling, dkernel, dbias, need_dx
+        )
         return dx if need_dx else None
 
     def __str__(self) -> str:

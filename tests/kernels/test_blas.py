@@ -1,5 +1,6 @@
 """BLAS keeps to one thread while kernels run, and the caller's setting comes back."""
 
+import os
 import threading
 
 import numpy as np
@@ -105,4 +106,15 @@ def test_kernels_and_training_leave_the_setting(callers_setting):
     assert blas_threads() == callers_setting
     with pytest.raises(minicnn.errors.ShapeError):
         model.fit(x[..., 0], np.zeros((2, 2)), verbose=0)
+    assert blas_threads() == callers_setting
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_forked_inside_a_block_has_the_callers_setting(callers_setting):
+    with single_threaded_blas():
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if counts() == {2} else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert counts() == {1}
     assert blas_threads() == callers_setting

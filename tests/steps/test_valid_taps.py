@@ -161,3 +161,14 @@ def test_what_is_not_taken():
         assert valid_taps_rule([built(layer, (2, 2, 3))], 0, None) is None
     assert valid_taps_rule([Conv2D(2, 3, padding="same")], 0, None) is None  # not built: no map is known
     assert str(step_of(built(Conv2D(2, 3, padding="same", name="c"), (2, 2, 3)))) == "ValidTapsStep(Conv2D 'c')"
+
+
+def test_no_images():
+    layer = Sequential([Input((2, 2, 3)), Conv2D(4, 3, padding="same")]).layers[0]
+    step, _ = valid_taps_rule([layer], 0, None)
+    x = np.empty((0, 2, 2, 3), np.float32)
+    y, saved = step.forward(x, Run(NUMPY))
+    assert y.shape == (0, 2, 2, 4)
+    layer.grads = {name: np.full_like(array, np.nan) for name, array in layer.params.items()}
+    assert step.backward(y, saved, Run(NUMPY)).shape == x.shape
+    assert all((gradient == 0).all() for gradient in layer.grads.values())
