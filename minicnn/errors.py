@@ -40,5 +40,9 @@ class DatasetError(MinicnnError, OSError):
     """A data set that is neither on this machine nor can be downloaded, or whose files are damaged."""
 
 
+class MissingPackageError(MinicnnError, ImportError):
+    """An optional package that is needed for what was asked, and not installed. An ImportError as well."""
+
+
 class MinicnnWarning(UserWarning):
     """The one category of warnings that minicnn issues itself."""

@@ -94,3 +94,20 @@ def place_windows(
             'make the window smaller or the map larger, or use padding="same".'
         )
     return Windows(*size, *strides, *dilation, *before, *out)
+
+
+def transposed_size(
+    size: int, window: int, stride: int, dilation: int, padding: str, output_padding: int | None
+) -> int:
+    """The length of the map that a transposed convolution makes of `size` pixels along one axis.
+
+        valid: (size − 1)·stride + extent + output_padding,       None: max(stride − extent, 0)
+        same:  (size − 1)·stride + extent mod 2 + output_padding, None: what makes it size·stride
+
+    with extent = (window − 1)·dilation + 1. Source: measured on Keras 3.15.
+    """
+    extent = (window - 1) * dilation + 1
+    if padding == "valid":
+        extra = max(stride - extent, 0) if output_padding is None else output_padding
+        return (size - 1) * stride + extent + extra
+    return size * stride if output_padding is None else (size - 1) * stride + extent % 2 + output_padding

@@ -125,40 +125,53 @@ class Sequential(LayerStack):
         zipped: Any = None,
         include_optimizer: bool = True,
         optimizer_for: str = "keras3",
-        save_format: str = "h5",
+        save_format: str | None = None,
     ) -> None:
-        """Write architecture, weights and, if compiled, the state of training to an HDF5 file that Keras 2 and 3 read.
+        """Write architecture, weights and, if compiled, the state of training to one file that Keras reads.
 
-        filepath: ends in .h5 or .hdf5. include_optimizer: False leaves the training section out. optimizer_for:
-        "keras3" keeps the optimizer's state where Keras does not look, since Keras 3 cannot train on from it; "keras2"
-        writes it where Keras 2 reads it. The file appears whole or not at all. Raises ConfigError, NotBuiltError or
-        FileFormatError.
+        filepath: ends in .keras (read by Keras 2.15 to 3.15, which train on from it), or in .h5 or .hdf5 (read by 2.4
+        to 3.15). include_optimizer: False leaves the training section out. optimizer_for: "keras3" or "keras2", the one
+        that is to train on. In an .h5 file "keras3" keeps the optimizer's state where Keras does not look, since
+        Keras 3 cannot train on from it there; in a .keras file each takes over its own state alone. minicnn goes on
+        from all of them. The file appears whole or not at all; the same model gives the same bytes. Raises ConfigError,
+        NotBuiltError or FileFormatError.
         """
         from minicnn.saving.model_io import save_model
 
-        refuse(f"{self}: save", zipped=(zipped, None), save_format=(save_format, "h5"))
+        refuse(f"{self}: save", zipped=(zipped, None), save_format=(save_format, _format_of(filepath, save_format)))
         save_model(self, filepath, overwrite, include_optimizer, optimizer_for)
 
     def save_weights(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, max_shard_size: Any = None
     ) -> None:
-        """Write the weights alone, as Keras 2's save_weights does; every Keras reads the file."""
+        """Write the weights alone: in Keras 3's layout, with the optimizer's state, to a name that ends in .weights.h5;
+        to other names in .h5 in Keras 2's, which every Keras reads.
+        """
         from minicnn.saving.model_io import save_weights
 
         refuse(f"{self}: save_weights", max_shard_size=(max_shard_size, None))
         save_weights(self, filepath, overwrite)
 
     def load_weights(
-        self, filepath: str | os.PathLike[str], skip_mismatch: bool = False, by_name: bool = False
+        self,
+        filepath: str | os.PathLike[str],
+        skip_mismatch: bool = False,
+        by_name: bool = False,
+        backend: str | None = None,
+        data_format: str | None = None,
     ) -> None:
-        """Take over the weights of a weights or model file.
+        """Take over the weights of a weights or model file, of any Keras. What counts is its content, not its name.
 
+        From a file in Keras 3's layout an optimizer that has trained takes over its state too, as in Keras.
+        backend: of the Keras that wrote the file, where the file does not say: "theano" holds convolution kernels
+        turned. data_format: "channels_first" if a file of weights alone is from a model of maps (channels, height,
+        width), whose kernels after a Flatten follow another order.
         Raises FileFormatError, having changed nothing, if they do not fit.
         """
         from minicnn.saving.model_io import load_weights
 
         refuse(f"{self}: load_weights", skip_mismatch=(skip_mismatch, False), by_name=(by_name, False))
-        load_weights(self, filepath)
+        load_weights(self, filepath, backend, data_format)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_plans": {}, "history": None}  # plans are made again when needed
@@ -173,7 +186,9 @@ def load_model(
     """The model in a file written by minicnn or Keras: layers, weights and, with compile=True, the state of training.
 
     custom_objects: the caller's own layer, loss, metric and activation classes (and metric functions) by name. Nothing
-    else in a file is ever executed or imported. kwargs: seed, dtype, kernels of the Sequential.
+    else in a file is ever executed or imported. kwargs: seed, dtype, kernels of the Sequential; backend: "theano" for a
+    file that was written with it and does not say so. Models of maps (channels, height, width) come as ones of (height,
+    width, channels); functional models that are a chain, and nested ones, as one Sequential.
     Raises FileFormatError for a file that is damaged, of another kind, missing, or holds what minicnn does not have.
     """
     from minicnn.saving.model_io import load_model as load
@@ -209,6 +224,12 @@ def clone_model(
         parts = {key: vars(layer)[key] for key in config if isinstance(vars(layer).get(key), _PARTS)}
         clone.add(type(layer).from_config({**config, **parts}))  # parts as they are: the caller's classes among them
     return clone
+
+
+def _format_of(filepath: Any, given: str | None) -> str | None:
+    """The save_format that a file's name stands for, if that is the one given; else None, so that it is refused."""
+    endings = {"h5": (".h5", ".hdf5"), "keras": (".keras",)}
+    return given if given in endings and str(filepath).lower().endswith(endings[given]) else None
 
 
 _PARTS = (Activation, Initializer, Regularizer)

@@ -36,7 +36,8 @@ LEVELS = [
         "parameters",
         "plotting",
         "progress",
-        "saving.building",  # these three put plain data and models together
+        "saving.building",  # these put plain data and models together
+        "saving.conversion",
         "saving.model_io",
         "saving.training_section",
         "scores",
@@ -54,7 +55,7 @@ LEVELS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
-LATE = {"matplotlib", "sklearn", "pooch", "tqdm", "numba", "scipy", "threadpoolctl", "PIL"}
+LATE = {"matplotlib", "sklearn", "pooch", "tqdm", "numba", "scipy", "threadpoolctl", "PIL", "onnx"}
 """Slow to import, or needed by few: imported in the functions that use them. So is saving, and h5py with it."""
 
 COMMAND_LINE = {"typer", "rich"}

@@ -50,7 +50,7 @@ WRONG_ARGUMENTS = [
     (Conv2D, {"filters": 4, "kernel_size": 3, "padding": 1}),
     (Conv2D, {"filters": 4, "kernel_size": 3, "dilation_rate": 0}),
     (Conv2D, {"filters": 4, "kernel_size": 3, "dilation_rate": 2, "strides": 2}),
-    (Conv2D, {"filters": 4, "kernel_size": 3, "groups": 2}),
+    (Conv2D, {"filters": 4, "kernel_size": 3, "groups": 3}),
     (Conv2D, {"filters": 4, "kernel_size": 3, "data_format": "channels_first"}),
     *[
         (cls, arguments)

@@ -12,7 +12,7 @@ from minicnn.errors import ConfigError
 from minicnn.geometry import positive_int
 from minicnn.progress import verbosity
 
-_ENDINGS = (".h5", ".hdf5")  # what model.save and save_weights write; refused here, not after the first epoch
+_ENDINGS = (".h5", ".hdf5")  # what save_weights writes, and model.save besides .keras; refused here, not after an epoch
 
 
 class ModelCheckpoint(Monitor):
@@ -20,8 +20,8 @@ class ModelCheckpoint(Monitor):
 
     Args:
         filepath: where to. May hold {epoch} (from 1), {batch} (from 1, with save_freq in batches) and keys of the logs,
-            with formats: "run/{epoch:02d}-{val_loss:.2f}.h5". Missing folders are made. Must end in .h5 or .hdf5, for
-            weights alone not in .weights.h5: Keras 3's other layouts, .keras too, are not written.
+            with formats: "run/{epoch:02d}-{val_loss:.2f}.h5". Missing folders are made. Must end in .h5 or .hdf5, or
+            for the whole model in .keras.
         monitor: the key that save_best_only looks at.
         verbose: 1 prints each decision.
         save_best_only: save only when the monitored value is better than ever before. Where it is missing, saves
@@ -60,11 +60,9 @@ class ModelCheckpoint(Monitor):
             self.filepath = str(os.fspath(filepath))
         except TypeError:
             raise ConfigError(f"ModelCheckpoint: filepath must be a path, got {filepath!r}.") from None
-        if not self.filepath.endswith(_ENDINGS) or (save_weights_only and self.filepath.endswith(".weights.h5")):
-            raise ConfigError(
-                f"ModelCheckpoint: filepath must end in {' or '.join(_ENDINGS)} and weights not in .weights.h5, "
-                f"Keras 3's other layout; got {self.filepath!r}."
-            )
+        endings = _ENDINGS if save_weights_only else (*_ENDINGS, ".keras")
+        if not self.filepath.endswith(endings):
+            raise ConfigError(f"ModelCheckpoint: filepath must end in {' or '.join(endings)}, got {self.filepath!r}.")
         self.verbose = verbosity(verbose, "ModelCheckpoint")
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only

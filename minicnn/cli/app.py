@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 import minicnn
+from minicnn.cli.convert import convert
 from minicnn.cli.data import datasets
 from minicnn.cli.errors import Commands
 from minicnn.cli.evaluate import evaluate
 from minicnn.cli.exercises import exercises
+from minicnn.cli.inspection import inspect
 from minicnn.cli.look import gradcheck, summary
 from minicnn.cli.predict import predict
 from minicnn.cli.train import train
@@ -45,7 +47,7 @@ def about(
     """
 
 
-for command in (train, evaluate, predict, summary, exercises, gradcheck):
+for command in (train, evaluate, predict, summary, inspect, convert, exercises, gradcheck):
     app.command()(command)
 app.add_typer(datasets, name="datasets")
 

@@ -15,10 +15,13 @@ from minicnn.kernels import (
     dense,
     dropout,
     gather,
+    grouped_convolution,
     normalization,
     pooling,
     softmax,
+    transposed_convolution,
     update,
+    upsampling,
 )
 
 Operation = Callable[..., Any]
@@ -32,6 +35,17 @@ class KernelSet:
     # convolution.py
     conv2d: Operation
     conv2d_backward: Operation
+    # grouped_convolution.py
+    grouped_conv2d: Operation
+    grouped_conv2d_backward: Operation
+    # transposed_convolution.py
+    conv2d_transpose: Operation
+    conv2d_transpose_backward: Operation
+    # upsampling.py
+    upsample_nearest: Operation
+    upsample_nearest_backward: Operation
+    upsample_bilinear: Operation
+    upsample_bilinear_backward: Operation
     # dense.py
     dense: Operation
     dense_backward: Operation
@@ -83,7 +97,20 @@ class KernelSet:
         return kernel_set, (self.name,)  # models are pickled with the name of their set
 
 
-_FILES = (activation, convolution, dense, dropout, gather, normalization, pooling, softmax, update)
+_FILES = (
+    activation,
+    convolution,
+    dense,
+    dropout,
+    gather,
+    grouped_convolution,
+    normalization,
+    pooling,
+    softmax,
+    transposed_convolution,
+    update,
+    upsampling,
+)
 
 
 def _assemble(name: str) -> KernelSet:

@@ -177,7 +177,7 @@ def col2im_loops(columns: Array, x_shape: tuple[int, int, int, int], windows: Wi
     return x
 
 
-def _tap_slices(windows: Windows, map_size: tuple[int, int], i: int, j: int) -> Any:
+def tap_slices(windows: Windows, map_size: tuple[int, int], i: int, j: int) -> Any:
     """The output positions where the window's pixel (i, j) lies inside the map, and the input that it reads there.
 
     Two pairs of slices, of rows and columns each.
@@ -204,7 +204,7 @@ def im2col_numpy(x: Array, windows: Windows) -> Array:
     columns = np.zeros((n, oh, ow, kh, kw, channels), x.dtype)
     for i in range(kh):
         for j in range(kw):
-            (ps, qs), (rows, cols) = _tap_slices(windows, (h, w), i, j)
+            (ps, qs), (rows, cols) = tap_slices(windows, (h, w), i, j)
             columns[:, ps, qs, i, j] = x[:, rows, cols]
     return columns.reshape(n * oh * ow, kh * kw * channels)
 
@@ -217,7 +217,7 @@ def col2im_numpy(columns: Array, x_shape: tuple[int, int, int, int], windows: Wi
     x = np.zeros(x_shape, columns.dtype)
     for i in range(kh):
         for j in range(kw):
-            (ps, qs), (rows, cols) = _tap_slices(windows, (h, w), i, j)
+            (ps, qs), (rows, cols) = tap_slices(windows, (h, w), i, j)
             x[:, rows, cols] += parts[:, ps, qs, i, j]
     return x
 

@@ -4,16 +4,22 @@ from minicnn.layers.activation import LeakyReLU, ReLU, Softmax
 from minicnn.layers.base import Layer, Run
 from minicnn.layers.convolution import Conv2D, ZeroPadding2D
 from minicnn.layers.core import ActivatedLayer, Activation, Dense, Flatten, Rescaling, Reshape
+from minicnn.layers.depthwise import DepthwiseConv2D, SeparableConv2D
 from minicnn.layers.input import Input, InputLayer
 from minicnn.layers.normalization import BatchNormalization
 from minicnn.layers.pooling import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
 from minicnn.layers.regularization import Dropout
+from minicnn.layers.upsampling import Conv2DTranspose, UpSampling2D
 
 LAYERS: dict[str, type[Layer]] = {
     cls.__name__: cls
     for cls in (
         InputLayer,
         Conv2D,
+        Conv2DTranspose,
+        DepthwiseConv2D,
+        SeparableConv2D,
+        UpSampling2D,
         MaxPooling2D,
         AveragePooling2D,
         GlobalAveragePooling2D,
@@ -44,7 +50,9 @@ __all__ = [
     "AvgPool2D",
     "BatchNormalization",
     "Conv2D",
+    "Conv2DTranspose",
     "Dense",
+    "DepthwiseConv2D",
     "Dropout",
     "Flatten",
     "GlobalAveragePooling2D",
@@ -61,6 +69,8 @@ __all__ = [
     "Rescaling",
     "Reshape",
     "Run",
+    "SeparableConv2D",
     "Softmax",
+    "UpSampling2D",
     "ZeroPadding2D",
 ]

@@ -236,20 +236,26 @@ class Rescaling(Layer):
         return {**super().get_config(), "scale": self.scale, "offset": self.offset}
 
 
-def bias_or_zeros(layer: Any) -> Array:
-    """The layer's bias; zeros where it has none, so that the kernels know one form."""
-    kernel: Array = layer.params["kernel"]
-    return layer.params["bias"] if layer.use_bias else np.zeros(kernel.shape[-1], kernel.dtype)
+def bias_or_zeros(layer: Any, outputs: int | None = None) -> Array:
+    """The layer's bias; zeros where it has none, so that the kernels know one form.
+
+    outputs: how many there are; None is the last axis of the layer's kernel.
+    """
+    if layer.use_bias:
+        return layer.params["bias"]
+    kernel: Array = next(iter(layer.params.values()))
+    return np.zeros(kernel.shape[-1] if outputs is None else outputs, kernel.dtype)
 
 
-def kernel_and_bias_grads(layer: Any) -> tuple[Array, Array]:
-    """Where the kernels write the gradients; without a bias, an array that is thrown away."""
+def kernel_and_bias_grads(layer: Any, outputs: int | None = None) -> tuple[Array, Array]:
+    """Where the kernels write the gradients; without a bias, an array that is thrown away. outputs: as above."""
     kernel: Array = layer.grads["kernel"]
-    return kernel, layer.grads["bias"] if layer.use_bias else np.empty(kernel.shape[-1], kernel.dtype)
+    thrown_away = kernel.shape[-1] if outputs is None else outputs
+    return kernel, layer.grads["bias"] if layer.use_bias else np.empty(thrown_away, kernel.dtype)
 
 
 def weighted_config(layer: Any) -> Config:
-    """The keys that Dense and Conv2D share."""
+    """The keys that Dense, Conv2D and Conv2DTranspose share."""
     return {
         "activation": activations.serialize(layer.activation),
         "use_bias": layer.use_bias,

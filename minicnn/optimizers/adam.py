@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +18,9 @@ if TYPE_CHECKING:
 class Adam(Optimizer):
     """A step along the mean gradient, divided by the root of the mean squared gradient, parameter by parameter.
 
-    Formula: adam_loops in minicnn/kernels/update.py. The correction of the bias is computed in float64 (Keras: in
-    float32, which changes the first steps by about 1e-5 of their size).
+    Formula: adam_loops in minicnn/kernels/update.py. The correction of the bias starts from betas rounded to float32
+    and goes on in the weights' dtype, as in Keras: 1 − 0.999ᵗ loses so many digits that the first steps would differ by
+    1e-5 of their size, and with them the losses.
 
     Args:
         learning_rate: a number or a schedule; about the size of one step.
@@ -76,8 +76,10 @@ class Adam(Optimizer):
         return ("momentum", "velocity", "velocity_hat") if self.amsgrad else ("momentum", "velocity")
 
     def update(self, weights: Array, gradients: Array, learning_rate: float, decay: float, kernels: KernelSet) -> None:
-        t = self.iterations + 1
-        corrected = learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+        number = weights.dtype.type
+        t = number(self.iterations + 1)
+        power_1, power_2 = (number(np.float32(beta)) ** t for beta in (self.beta_1, self.beta_2))
+        corrected = float(number(learning_rate) * np.sqrt(1 - power_2) / (1 - power_1))
         kernels.adam(
             weights,
             gradients,

@@ -9,13 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minicnn import activations, initializers, regularizers
-from minicnn.errors import ConfigError, FileFormatError, MinicnnError
-from minicnn.layers import LAYERS, BatchNormalization, Conv2D, Dense, InputLayer, Layer
+from minicnn.errors import FileFormatError, MinicnnError
+from minicnn.layers import (
+    LAYERS,
+    BatchNormalization,
+    Conv2D,
+    Conv2DTranspose,
+    Dense,
+    DepthwiseConv2D,
+    InputLayer,
+    Layer,
+    SeparableConv2D,
+)
 from minicnn.lookup import class_named
-from minicnn.saving import dialects
+from minicnn.saving import architecture, matching
+from minicnn.saving.architecture import ModelEntry
 from minicnn.saving.dialects import LayerEntry
 from minicnn.saving.model_file import ModelFile
-from minicnn.typing import Shape
+from minicnn.typing import Config, Shape
 
 if TYPE_CHECKING:
     from minicnn.models import Sequential
@@ -37,6 +48,38 @@ def naming(where: str) -> Iterator[None]:
         raise FileFormatError(f"{where}: {reason}") from error
 
 
+def understood(config: Config, path: Path, custom: dict[str, Any]) -> ModelEntry:
+    """The layers of a file's configuration. Raises FileFormatError, naming all layers that minicnn does not have."""
+    with naming(str(path)):
+        _check_classes(config, path, custom)
+        return architecture.model_from_keras(config, custom)
+
+
+def _check_classes(config: Config, path: Path, custom: dict[str, Any]) -> None:
+    unknown = [
+        (where, name) for where, name in architecture.class_names(config) if name not in (custom.keys() | LAYERS)
+    ]
+    if not unknown:
+        return
+    where, name = unknown[0]
+    if len(unknown) == 1:
+        raise FileFormatError(f"layer {where}, {name}: {_why_not(name)}")
+    names = [name for _, name in unknown]
+    places = matching.listed([f"layer {where}, {name}" for where, name in unknown])
+    code = [name for name in dict.fromkeys(names) if name in _HOLD_CODE]
+    holds = f"{', '.join(code)} holds code, which minicnn never runs from a file; " if code else ""
+    raise FileFormatError(
+        f"minicnn does not have the layers {', '.join(dict.fromkeys(names))} ({places}); {holds}"
+        "those of your own go into custom_objects={name: class}."
+    )
+
+
+def _why_not(name: str) -> str:
+    if name in _HOLD_CODE:
+        return "this layer holds code, which minicnn never runs from a file; write it as a Layer and build the model."
+    return f"minicnn has no such layer; one of your own goes into custom_objects={{{name!r}: ...}}."
+
+
 def built_model(file: ModelFile, path: Path, custom: dict[str, Any], options: dict[str, Any]) -> Sequential:
     """The model of a file, with zeros for weights; unbuilt where the file does not say the input's shape.
 
@@ -45,12 +88,13 @@ def built_model(file: ModelFile, path: Path, custom: dict[str, Any], options: di
     """
     from minicnn.models import Sequential
 
-    with naming(str(path)):
-        entry = dialects.model_from_keras(file.config, custom)
+    entry = file.entry
+    assert entry is not None
     layers = []
-    for number, layer_entry in enumerate(entry.layers):
+    for layer_entry in entry.layers:
+        number = ".".join(map(str, layer_entry.order))
         with naming(f"{path}: layer {number}, {layer_entry.class_name}"):
-            layers.append(_make_layer(layer_entry, custom))
+            layers.append(make_layer(layer_entry, custom))
     if options.get("dtype") is None:
         options = {**options, "dtype": entry.dtype or "float32"}
     model = Sequential(name=entry.name, **options)
@@ -66,19 +110,9 @@ def built_model(file: ModelFile, path: Path, custom: dict[str, Any], options: di
     return model
 
 
-def _make_layer(entry: LayerEntry, custom: dict[str, Any]) -> Layer:
-    if entry.class_name in _HOLD_CODE and entry.class_name not in custom:
-        raise ConfigError(
-            "this layer holds code, which minicnn never runs from a file; write it as a Layer and build the model."
-        )
-    try:
-        cls = class_named("layer", Layer, LAYERS, entry.class_name, custom)
-    except ConfigError:
-        if entry.class_name in custom:
-            raise
-        raise ConfigError(
-            f"minicnn has no such layer; one of your own goes into custom_objects={{{entry.class_name!r}: ...}}."
-        ) from None
+def make_layer(entry: LayerEntry, custom: dict[str, Any]) -> Layer:
+    """The layer, unbuilt. custom: the caller's own classes by name."""
+    cls = class_named("layer", Layer, LAYERS, entry.class_name, custom)
     return cls.from_config({key: _made(key, value, custom) for key, value in entry.config.items()})
 
 
@@ -96,9 +130,8 @@ def _made(key: str, value: Any, custom: dict[str, Any]) -> Any:
     return value
 
 
-def _conv2d_shapes(layer: Any, input_shape: Shape) -> list[Shape]:
-    kernel = (*layer.kernel_size, input_shape[2], layer.filters)
-    return [kernel, *([(layer.filters,)] * layer.use_bias)]
+def _own_shapes(layer: Any, input_shape: Shape) -> list[Shape]:
+    return list(layer.weight_shapes(input_shape))
 
 
 def _dense_shapes(layer: Any, input_shape: Shape) -> list[Shape]:
@@ -110,7 +143,10 @@ def _batch_normalization_shapes(layer: Any, input_shape: Shape) -> list[Shape]:
 
 
 WEIGHT_SHAPES: dict[Callable[..., None], Callable[[Any, Shape], list[Shape]]] = {
-    Conv2D.build: _conv2d_shapes,
+    Conv2D.build: _own_shapes,
+    DepthwiseConv2D.build: _own_shapes,
+    SeparableConv2D.build: _own_shapes,
+    Conv2DTranspose.build: _own_shapes,
     Dense.build: _dense_shapes,
     BatchNormalization.build: _batch_normalization_shapes,
 }

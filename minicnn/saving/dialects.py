@@ -21,10 +21,8 @@ from minicnn.errors import ConfigError
 from minicnn.losses import Loss
 from minicnn.metrics import Metric
 from minicnn.naming import snake_case
+from minicnn.saving import keras_1
 from minicnn.typing import Config
-
-MAX_LAYERS = 4096
-"""More layers than any Sequential has; a file that lists more would only keep the loader busy."""
 
 _WITHOUT_EFFECT: Config = {
     "sparse": False,
@@ -51,19 +49,21 @@ _ACCURACIES = {"binary_accuracy", "categorical_accuracy", "sparse_categorical_ac
 
 @dataclass
 class LayerEntry:
-    """One layer: its class's name and the constructor's arguments."""
+    """One layer: its class's name and the constructor's arguments.
+
+    order: its number in the file's list of layers; of a nested model's layers the numbers on the way down. group: on
+    the same way, the class in snake case and how many of that class come before, by which Keras 3 stores weights.
+    parents: the nested models' names. oihw: the kernel is stored (filters, channels, rows, columns). rows_of: the
+    number of the Flatten whose features, in the order of channels_first, this layer's arrays follow; None if ours.
+    """
 
     class_name: str
     config: Config
-
-
-@dataclass
-class ModelEntry:
-    """A Sequential. dtype: "float32" or "float64", of all layers; None where the file does not say."""
-
-    name: str | None
-    layers: list[LayerEntry]
-    dtype: str | None = None
+    order: tuple[int, ...] = ()
+    group: tuple[tuple[str, int], ...] = ()
+    parents: tuple[str, ...] = ()
+    oihw: bool = False
+    rows_of: int | None = None
 
 
 @dataclass
@@ -76,39 +76,23 @@ class CompileEntry:
     weighted_metrics: list[Any] = field(default_factory=list)
 
 
-# -- models and layers
+# -- layers
 
 
-def model_from_keras(config: Config, callers: Collection[str] = ()) -> ModelEntry:
-    """The layers of a model_config. callers: names of classes whose configurations are the caller's own affair.
-
-    Raises ConfigError for what is no Sequential, or damaged.
-    """
-    class_name, arguments = _parts(config, "the model")
-    if class_name != "Sequential":
-        raise ConfigError(
-            f"the model is a {class_name}; minicnn reads Sequential models, whose layers follow each other."
-        )
-    # Keras up to 2.1 has the bare list of layers in place of the configuration.
-    known = arguments if isinstance(arguments, dict) else {"layers": arguments}
-    listed, name = known.get("layers"), known.get("name")
-    if not isinstance(listed, list) or not isinstance(name, str | None):
-        raise ConfigError("the model's list of layers or its name is damaged.")
-    if len(listed) > MAX_LAYERS:
-        raise ConfigError(f"the model has {len(listed)} layers, more than the {MAX_LAYERS} that minicnn reads.")
-    layers = [layer_from_keras(entry, f"layer {number}", callers) for number, entry in enumerate(listed)]
-    declared = known.get("build_input_shape")
-    if declared and layers and "batch_shape" not in layers[0].config:
-        layers[0].config["batch_shape"] = _any_batch(declared)
-    dtypes = {_dtype_name((entry.get("config") or {}).get("dtype")) for entry in listed}
-    return ModelEntry(name, layers, "float64" if "float64" in dtypes else None)
+def class_in_use(class_name: str) -> str:
+    """The present name of a class that earlier versions called otherwise."""
+    name = keras_1.CLASSES.get(class_name, class_name)
+    return _OLD_CLASS_NAMES.get(name, name)
 
 
 def layer_from_keras(entry: Any, where: str, callers: Collection[str] = ()) -> LayerEntry:
     """One layer's entry. Raises ConfigError if it is damaged."""
-    class_name, arguments = _parts(entry, where)
+    class_name, arguments = parts(entry, where)
     if not isinstance(arguments, dict):
         raise ConfigError(f"{where}, {class_name}: its configuration is damaged.")
+    oihw = False
+    if class_name not in callers:
+        class_name, arguments, oihw = keras_1.to_keras_2(class_name, arguments)
     if class_name in callers:
         return LayerEntry(class_name, {key: value for key, value in arguments.items() if key != "dtype"})
     config = {
@@ -116,10 +100,10 @@ def layer_from_keras(entry: Any, where: str, callers: Collection[str] = ()) -> L
     }
     shape = config.pop("batch_input_shape", config.pop("batch_shape", None))
     if shape is not None:
-        config["batch_shape"] = _any_batch(shape)
+        config["batch_shape"] = any_batch(shape)
     if isinstance(config.get("name"), str):
         config["name"] = config["name"].replace("/", "_")  # Keras 2 allows the slash
-    return LayerEntry(_OLD_CLASS_NAMES.get(class_name, class_name), config)
+    return LayerEntry(class_in_use(class_name), config, oihw=oihw)
 
 
 def layer_to_keras(class_name: str, config: Config, dtype: str, ours: bool = True) -> Config:
@@ -134,11 +118,6 @@ def layer_to_keras(class_name: str, config: Config, dtype: str, ours: bool = Tru
     if class_name == "LeakyReLU":  # Keras 3 takes the old name as well
         kept["alpha"] = kept.pop("negative_slope")
     return {"class_name": class_name, "config": kept}
-
-
-def model_to_keras(name: str, layers: list[Config]) -> Config:
-    """The model_config of these entries."""
-    return {"class_name": "Sequential", "config": {"name": name, "layers": layers}}
 
 
 # -- the compile section
@@ -161,7 +140,7 @@ def optimizer_from_keras(entry: Any) -> Any:
     """An optimizer's name or config. Keras 2's `lr` and `decay` become a rate and a schedule."""
     if isinstance(entry, str):
         return entry
-    class_name, arguments = _parts(entry, "the optimizer")
+    class_name, arguments = parts(entry, "the optimizer")
     if not isinstance(arguments, dict):
         raise ConfigError(f"{class_name}: its configuration is damaged.")
     config = {
@@ -293,13 +272,13 @@ def plain(value: Any) -> Any:
         return value
     if value["class_name"] == "function":
         return value.get("config")
-    class_name, arguments = _parts(value, "an object")
+    class_name, arguments = parts(value, "an object")
     if not isinstance(arguments, dict):
         raise ConfigError(f"{class_name}: its configuration is damaged.")
     return {"class_name": class_name, "config": {key: plain(v) for key, v in arguments.items()}}
 
 
-def _parts(entry: Any, where: str) -> tuple[str, Any]:
+def parts(entry: Any, where: str) -> tuple[str, Any]:
     """class_name, without the package that it is registered for ("Custom>Adam"), and config. ConfigError if damaged."""
     if not isinstance(entry, dict) or not isinstance(entry.get("class_name"), str):
         raise ConfigError(f"{where} is damaged: it has no class_name.")
@@ -311,12 +290,12 @@ def _changes_nothing(key: str, value: Any) -> bool:
     return value is None or (key in _WITHOUT_EFFECT and _WITHOUT_EFFECT[key] == value)
 
 
-def _any_batch(shape: Any) -> Any:
+def any_batch(shape: Any) -> Any:
     """A batch's shape with its size left open."""
     return (None, *shape[1:]) if isinstance(shape, list) and shape else shape
 
 
-def _dtype_name(dtype: Any) -> Any:
+def dtype_name(dtype: Any) -> Any:
     """ "float32" of that string, or of the policy object in its place."""
     policy = dtype.get("config") if isinstance(dtype, dict) else None
     name = policy.get("name") if isinstance(policy, dict) else dtype

@@ -12,29 +12,34 @@ which every Keras ignores: a TrainingState, with one array for each slot and tra
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from minicnn.errors import FileFormatError
-from minicnn.saving import safe_json
-from minicnn.saving.model_file import LayerWeights, ModelFile, NamedArrays, OptimizerState, TrainingState
-from minicnn.saving.safe_hdf5 import Reader, opened
+from minicnn.saving import keras_3_weights, own_state, safe_json
+from minicnn.saving.architecture import ModelEntry
+from minicnn.saving.keras_3_weights import Place
+from minicnn.saving.model_file import LayerWeights, ModelFile, NamedArrays, StoredWeights
+from minicnn.saving.safe_hdf5 import Reader, opened, put_array
 from minicnn.typing import Config
 
 PROFILE = "2.4.0"
 """The Keras whose layout is written, as the one that every later Keras reads."""
 
 _MAX_NAMES_BYTES = 64512  # of one attribute; Keras splits longer lists
-_STATE_GROUP = "minicnn_optimizer"
-_STATE_FORMAT = 1
 
 # -- reading
 
 
-def read_model(path: Path, with_training: bool = True) -> ModelFile:
+Parse = Callable[[Config], ModelEntry]
+"""Understands a model_config, or raises FileFormatError."""
+
+
+def read_model(path: Path, parse: Parse, with_training: bool = True) -> ModelFile:
     """The whole model in an HDF5 file. with_training: read the compile section and the optimizer's state too.
 
     Raises FileFormatError for what is not such a file. What is wrong with the training part alone becomes a line
@@ -43,56 +48,91 @@ def read_model(path: Path, with_training: bool = True) -> ModelFile:
     with opened(path) as reader:
         text = reader.text(reader.root, "model_config")
         if text is None:
-            raise FileFormatError(f"{path}: {_what_is_there(reader)}")
+            raise FileFormatError(f"{path}: {what_is_there(reader)}")
         file = ModelFile(safe_json.parse_object(text, f"{path}: model_config"), weights=[])
         if "model_weights" not in reader.root:
             raise FileFormatError(f"{path}: has a model's configuration but no weights; save the model again in Keras.")
         weights = reader.group(reader.root, "model_weights")
-        file.weights = _read_weights(reader, weights)
-        file.backend = reader.text(weights, "backend") or reader.text(reader.root, "backend") or "tensorflow"
+        file.weights = read_layers(reader, weights)
+        file.backend = reader.text(weights, "backend") or reader.text(reader.root, "backend")
+        file.entry = parse(file.config)
+        file.units = file.entry.units()
         if with_training:
-            _read_training(reader, file)
+            read_training(reader, file)
         return file
 
 
-def read_weights(path: Path) -> tuple[list[LayerWeights], str]:
-    """The weights in a file of weights or of a whole model, and the backend that wrote them."""
+def read_weights(path: Path, places: Sequence[Place], parse: Parse) -> StoredWeights:
+    """The weights in a file of weights, in either layout, or of a whole model.
+
+    places: of the layers that the weights are for, for Keras 3's layout, which does not say their order.
+    """
     with opened(path) as reader:
-        group = reader.root
-        if reader.names(group, "layer_names") is None:
-            if "model_weights" not in group:
-                raise FileFormatError(f"{path}: {_what_is_there(reader)}")
-            group = reader.group(group, "model_weights")
-        return _read_weights(reader, group), reader.text(group, "backend") or "tensorflow"
+        root = reader.root
+        if keras_3_weights.is_this_layout(root):
+            weights = keras_3_weights.read_layers(reader, places)
+            return StoredWeights(weights, keras_optimizer=keras_3_weights.read_optimizer(reader))
+        group = root
+        if reader.names(root, "layer_names") is None and "nb_layers" not in root.attrs:
+            if "model_weights" not in root:
+                raise FileFormatError(f"{path}: {what_is_there(reader)}")
+            group = reader.group(root, "model_weights")
+        backend = reader.text(group, "backend") or reader.text(root, "backend")
+        version = reader.text(group, "keras_version") or reader.text(root, "keras_version") or "1"
+        stored = StoredWeights(read_layers(reader, group), backend, version.startswith(("0", "1")))
+        text = reader.text(root, "model_config")
+        if text is not None:  # not needed to match most models, but it tells of channels_first and nested ones
+            with suppress(FileFormatError):
+                stored.entry = parse(safe_json.parse_object(text, f"{path}: model_config"))
+                stored.units = stored.entry.units()
+        return stored
 
 
-def _what_is_there(reader: Reader) -> str:
+def holds_weights(root: h5py.Group) -> bool:
+    """Whether it is a file of weights alone, in Keras 1's and 2's layout."""
+    return any(name in root.attrs for name in ("layer_names", "layer_names0", "nb_layers"))
+
+
+def what_is_there(reader: Reader) -> str:
+    """Why a file without model_config is no model, and what to do."""
     root = reader.root
-    if "layers" in root or "_layer_checkpoint_dependencies" in root:
-        return (
-            "holds weights in the layout of Keras 3's .weights.h5, which minicnn does not read; save the model as .h5."
-        )
-    if "layer_names" in root.attrs or "layer_names0" in root.attrs:
+    if keras_3_weights.is_this_layout(root) or holds_weights(root):
         return "holds weights alone, no model; build the model and call load_weights."
     return "is HDF5, but neither a Keras model (no model_config) nor weights (no layer_names); give another file."
 
 
-def _read_weights(reader: Reader, group: h5py.Group) -> list[LayerWeights]:
+def read_layers(reader: Reader, group: h5py.Group) -> list[LayerWeights]:
+    """The arrays of all layers, in the order of their names."""
     layers = reader.names(group, "layer_names")
+    if layers is None and "nb_layers" in group.attrs:
+        return _read_numbered(reader, group)
     if layers is None:
         raise FileFormatError(f"{reader.path}: the weights have no layer_names; the file is damaged.")
+    return [read_layer(reader, group, layer) for layer in layers]
+
+
+def read_layer(reader: Reader, group: h5py.Group, layer: str) -> LayerWeights:
+    """The arrays of one layer, in the order of their names."""
+    layer_group = reader.group(group, layer)
+    names = reader.names(layer_group, "weight_names")
+    if names is None:
+        raise FileFormatError(f"{reader.path}: layer {layer!r} has no weight_names; the file is damaged.")
+    return LayerWeights(layer, [(f"{layer}: {name}", reader.array(layer_group, name)) for name in names])
+
+
+def _read_numbered(reader: Reader, group: h5py.Group) -> list[LayerWeights]:
+    """The first layout, of 2015: groups layer_0, layer_1, ... of arrays param_0, param_1, ..."""
     result = []
-    for layer in layers:
+    for number in range(len(group)):
+        layer = f"layer_{number}"
         layer_group = reader.group(group, layer)
-        names = reader.names(layer_group, "weight_names")
-        if names is None:
-            raise FileFormatError(f"{reader.path}: layer {layer!r} has no weight_names; the file is damaged.")
-        arrays = [(f"{layer}: {name}", reader.array(layer_group, name)) for name in names]
+        arrays = [(f"{layer}: {k}", reader.array(layer_group, f"param_{k}")) for k in range(len(layer_group))]
         result.append(LayerWeights(layer, arrays))
     return result
 
 
-def _read_training(reader: Reader, file: ModelFile) -> None:
+def read_training(reader: Reader, file: ModelFile) -> None:
+    """The compile section and the optimizer's state; what is wrong with them becomes a line in `problems`."""
     root = reader.root
     try:
         text = reader.text(root, "training_config")
@@ -101,38 +141,19 @@ def _read_training(reader: Reader, file: ModelFile) -> None:
     except FileFormatError as error:
         file.problems.append(str(error))
     try:
-        if _STATE_GROUP in root:
-            file.state = _read_state(reader, reader.group(root, _STATE_GROUP))
-        elif "optimizer_weights" in root:
+        file.state = own_state.read(reader)
+        if file.state is None and "optimizer_weights" in root:
             group = reader.group(root, "optimizer_weights")
             file.keras_optimizer = [
-                (name, reader.array(group, name)) for name in reader.names(group, "weight_names") or ()
+                (name, reader.array(*_place(reader, group, name))) for name in reader.names(group, "weight_names") or ()
             ]
     except FileFormatError as error:
         file.problems.append(str(error))
 
 
-def _read_state(reader: Reader, group: h5py.Group) -> TrainingState:
-    owner = f"{reader.path}: {_STATE_GROUP}"
-    state = safe_json.parse_object(reader.text(group, "state") or "", owner)
-    if state.get("format") != _STATE_FORMAT:
-        raise FileFormatError(f"{owner}: has format {state.get('format')!r}, not {_STATE_FORMAT}; update minicnn.")
-    numbers = {key: state.get(key) for key in ("iterations", "seed", "steps_trained", "epochs_trained", "parameters")}
-    slots, class_name = state.get("slots"), state.get("class_name")
-    if (
-        not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers.values())
-        or not isinstance(slots, list)
-        or not all(isinstance(slot, str) for slot in slots)
-        or not isinstance(class_name, str)
-    ):
-        raise FileFormatError(f"{owner}: its state is damaged; load the model with compile=False.")
-    count: int = numbers["parameters"]  # type: ignore[assignment]
-    arrays = {}
-    for slot in slots:
-        slot_group = reader.group(group, slot)
-        arrays[slot] = [reader.array(slot_group, str(number)) for number in range(count)]
-    optimizer = OptimizerState(class_name, state["iterations"], arrays)
-    return TrainingState(optimizer, state["seed"], state["steps_trained"], state["epochs_trained"])
+def _place(reader: Reader, group: h5py.Group, name: str) -> tuple[h5py.Group, str]:
+    """Where an optimizer's variable lies: on Theano the counter was called "/iterations" and went to the root."""
+    return (reader.root, name[1:]) if name == "/iterations" else (group, name)
 
 
 # -- writing
@@ -143,7 +164,7 @@ def model_image(file: ModelFile) -> memoryview:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as root:
         root.attrs["keras_version"] = PROFILE
-        root.attrs["backend"] = file.backend
+        root.attrs["backend"] = "tensorflow"
         root.attrs["model_config"] = safe_json.to_text(file.config, "save").encode()
         if file.training is not None:
             root.attrs["training_config"] = safe_json.to_text(file.training, "save").encode()
@@ -151,7 +172,7 @@ def model_image(file: ModelFile) -> memoryview:
         if file.keras_optimizer:
             _write_arrays(root.create_group("optimizer_weights"), file.keras_optimizer)
         if file.state is not None:
-            _write_state(root.create_group(_STATE_GROUP), file.state)
+            own_state.write(root, file.state)
     return buffer.getbuffer()
 
 
@@ -174,32 +195,7 @@ def _write_weights(group: h5py.Group, weights: list[LayerWeights]) -> None:
 def _write_arrays(group: h5py.Group, arrays: NamedArrays) -> None:
     _put_names(group, "weight_names", [name for name, _ in arrays])
     for name, array in arrays:
-        _put_array(group, name, array)
-
-
-def _write_state(group: h5py.Group, state: TrainingState) -> None:
-    optimizer = state.optimizer
-    config: Config = {
-        "format": _STATE_FORMAT,
-        "class_name": optimizer.class_name,
-        "iterations": optimizer.iterations,
-        "slots": list(optimizer.slots),
-        "parameters": max((len(arrays) for arrays in optimizer.slots.values()), default=0),
-        "seed": state.seed,
-        "steps_trained": state.steps_trained,
-        "epochs_trained": state.epochs_trained,
-    }
-    group.attrs["state"] = safe_json.to_text(config, "save").encode()
-    for slot, arrays in optimizer.slots.items():
-        slot_group = group.create_group(slot)
-        for number, array in enumerate(arrays):
-            _put_array(slot_group, str(number), array)
-
-
-def _put_array(group: h5py.Group, name: str, array: Any) -> None:
-    array = np.asarray(array)
-    little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    group.create_dataset(name, data=little_endian, track_times=False)  # times would make every file different
+        put_array(group, name, array)
 
 
 def _put_names(group: h5py.Group, name: str, values: list[str]) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from minicnn.typing import Array, Config
+
+if TYPE_CHECKING:
+    from minicnn.saving.architecture import ModelEntry
 
 NamedArrays = list[tuple[str, Array]]
 """Arrays with the names under which a file holds them, in the file's order, which is the order that counts."""
@@ -16,6 +20,21 @@ class LayerWeights:
 
     layer: str
     arrays: NamedArrays
+
+
+@dataclass
+class StoredWeights:
+    """The weights of a file, of any format. The rest as in ModelFile; entry: None for a file of weights alone.
+
+    keras_1: whether Keras 1 may have written it, whose kernels may lie in another order.
+    """
+
+    weights: list[LayerWeights]
+    backend: str | None = None
+    keras_1: bool = False
+    keras_optimizer: NamedArrays = field(default_factory=list)
+    entry: ModelEntry | None = None
+    units: list[list[int]] = field(default_factory=list)
 
 
 @dataclass
@@ -31,11 +50,12 @@ class OptimizerState:
 class TrainingState:
     """What minicnn needs to go on training as if it had never stopped: besides the optimizer, the random numbers.
 
-    seed: of shuffling and dropout. steps_trained, epochs_trained: batches and epochs trained on since the model was
-    made; dropout's masks and the order of the samples follow from them.
+    optimizer: None where Keras's variables have all of it. seed: of shuffling and dropout. steps_trained,
+    epochs_trained: batches and epochs trained on since the model was made; dropout's masks and the order of the samples
+    follow from them.
     """
 
-    optimizer: OptimizerState
+    optimizer: OptimizerState | None
     seed: int
     steps_trained: int
     epochs_trained: int
@@ -48,7 +68,10 @@ class ModelFile:
     config: the model as Keras's JSON, {"class_name", "config"}. weights: layer by layer, those without any included.
     training: the compile section as Keras's JSON; None where the model was not compiled. keras_optimizer: Keras's
     optimizer variables, empty if there are none. state: minicnn's own. problems: of the optimizer's part, which were
-    met on reading; the model can do without it. backend: "tensorflow", "theano", ...
+    met on reading; the model can do without it. backend: "tensorflow", "theano", ...; None where the file does not say.
+
+    On reading, entry: the config understood. units: which of the entry's layers, by number, each of the weights belongs
+    to: several where a nested model's arrays lie together.
     """
 
     config: Config
@@ -57,4 +80,6 @@ class ModelFile:
     keras_optimizer: NamedArrays = field(default_factory=list)
     state: TrainingState | None = None
     problems: list[str] = field(default_factory=list)
-    backend: str = "tensorflow"
+    backend: str | None = None
+    entry: ModelEntry | None = None
+    units: list[list[int]] = field(default_factory=list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,19 +12,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minicnn import activations
-from minicnn.errors import ConfigError, FileFormatError, NotBuiltError
-from minicnn.layers import LAYERS, Conv2D
-from minicnn.saving import atomic, dialects, keras_hdf5
-from minicnn.saving.building import built_model
+from minicnn.errors import ConfigError, NotBuiltError
+from minicnn.layers import LAYERS, Layer
+from minicnn.naming import snake_case
+from minicnn.saving import (
+    architecture,
+    atomic,
+    dialects,
+    keras_3_weights,
+    keras_archive,
+    keras_hdf5,
+    matching,
+    safe_zip,
+)
+from minicnn.saving.architecture import ModelEntry
+from minicnn.saving.building import built_model, understood
+from minicnn.saving.keras_3_weights import Place
 from minicnn.saving.model_file import LayerWeights, ModelFile
-from minicnn.saving.training_section import add_training, compile_model, warn
+from minicnn.saving.safe_hdf5 import file_start
+from minicnn.saving.training_section import add_training, compile_model, keras_3_variables, restore_optimizer, warn
 from minicnn.typing import Array, Config
 
 if TYPE_CHECKING:
     from minicnn.models import Sequential
 
-SUFFIXES = (".h5", ".hdf5")
-"""Of the files that are written. Reading goes by content, whatever the name."""
+SUFFIXES = (".h5", ".hdf5", ".keras")
+"""Of the files that are written; weights alone are not written as .keras. Reading goes by content, not by name."""
+
+BACKENDS = ("tensorflow", "theano", "cntk", "jax", "torch")
 
 CustomObjects = Mapping[str, Any]
 FilePath = str | os.PathLike[str]
@@ -51,12 +67,17 @@ def save_model(
     if optimizer_for not in ("keras3", "keras2"):
         raise ConfigError(f'save: optimizer_for must be "keras3" or "keras2", got {optimizer_for!r}.')
     atomic.check_target(path, overwrite, SUFFIXES, "save")
+    archive = path.suffix.lower() == ".keras"
     _need_built(model, "save")
     layers = [_layer_entry(model, entry) for entry in model.get_config()["layers"]]
-    file = ModelFile(dialects.model_to_keras(model.name, layers), _weights_of(model))
+    file = ModelFile(architecture.model_to_keras(model.name, layers), _weights_of(model))
     if include_optimizer and model.optimizer is not None and model.loss is not None:
-        add_training(file, model, optimizer_for)
-    atomic.write_whole(path, keras_hdf5.model_image(file))
+        add_training(file, model, optimizer_for, archive)
+    if archive:
+        image = keras_archive.image(file, _arrays_by_class(model), _callers(model))
+    else:
+        image = keras_hdf5.model_image(file)
+    atomic.write_whole(path, image)
     _warn_of_what_keras_refuses(model, path)
 
 
@@ -66,11 +87,11 @@ _MODEL_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.>-]*")
 
 
 def _warn_of_what_keras_refuses(model: Sequential, path: Path) -> None:
-    for problem in _what_keras_refuses(model):
+    for problem in what_keras_refuses(model):
         warn(f"save: {path} serves minicnn, but Keras fails on it: {problem}")
 
 
-def _what_keras_refuses(model: Sequential) -> Iterator[str]:
+def what_keras_refuses(model: Sequential) -> Iterator[str]:
     """What a Keras that reads the model's file would stumble on, each with a remedy."""
     if not _MODEL_NAME.fullmatch(model.name):
         yield f"the model's name {model.name!r} has characters that it refuses; use letters, digits and '_'."
@@ -87,21 +108,31 @@ def _what_keras_refuses(model: Sequential) -> Iterator[str]:
 def _layer_entry(model: Sequential, entry: Config) -> Config:
     """A layer's configuration as Keras reads it; that of a class of the caller's own as it is."""
     name = entry["class_name"]
-    callers = any(type(layer).__name__ == name and type(layer) is not LAYERS.get(name) for layer in model.layers)
-    return dialects.layer_to_keras(name, entry["config"], model.dtype.name, ours=not callers)
+    return dialects.layer_to_keras(name, entry["config"], model.dtype.name, ours=name not in _callers(model))
+
+
+def _callers(model: Sequential) -> set[str]:
+    """The names of classes of the caller's own."""
+    parts = [*model.layers, *(part for part in (model.optimizer, model.loss) if part is not None), *model._metrics]
+    names = {type(layer).__name__ for layer in model.layers if type(layer) is not LAYERS.get(type(layer).__name__)}
+    return names | {type(part).__name__ for part in parts if not type(part).__module__.startswith("minicnn.")}
+
+
+def _arrays_by_class(model: Sequential) -> list[tuple[str, list[Array]]]:
+    return [(snake_case(type(layer).__name__), list(layer.weights().values())) for layer in model.layers]
 
 
 def save_weights(model: Sequential, filepath: FilePath, overwrite: bool) -> None:
     """Write the weights alone. See Sequential.save_weights."""
     path = as_path(filepath, "save_weights")
-    atomic.check_target(path, overwrite, SUFFIXES, "save_weights")
-    if path.name.lower().endswith(".weights.h5"):
-        raise ConfigError(
-            f"save_weights: {path.name!r} ends in .weights.h5, by which Keras 3 knows another layout; "
-            f"name it {path.name[: -len('.weights.h5')] + '_weights.h5'!r}, which every Keras reads."
-        )
+    atomic.check_target(path, overwrite, SUFFIXES[:2], "save_weights")
     _need_built(model, "save_weights")
-    atomic.write_whole(path, keras_hdf5.weights_image(_weights_of(model)))
+    weights = _weights_of(model)
+    if path.name.lower().endswith(".weights.h5"):
+        image = memoryview(keras_3_weights.image(_arrays_by_class(model), keras_3_variables(model)))
+    else:
+        image = keras_hdf5.weights_image(weights)
+    atomic.write_whole(path, image)
 
 
 def _need_built(model: Sequential, method: str) -> None:
@@ -139,60 +170,101 @@ def load_model(
         raise ConfigError(f"load_model: custom_objects must be a dict of classes by name, got {custom_objects!r}.")
     if not kwargs.pop("safe_mode", True):
         raise ConfigError("load_model: safe_mode=False is not supported; minicnn never executes what a file holds.")
+    backend = _backend(kwargs.pop("backend", None), "load_model")
     for key in kwargs.keys() - {"seed", "dtype", "kernels"}:
         raise ConfigError(
-            f"load_model: unknown argument {key!r}; it takes custom_objects, compile, seed, dtype and kernels."
+            f"load_model: unknown argument {key!r}; it takes custom_objects, compile, seed, dtype, kernels and backend."
         )
     custom = dict(custom_objects or {})
-    file = keras_hdf5.read_model(path, with_training=compile)
+    file = _read_model(path, custom, compile)
     if file.state is not None and kwargs.get("seed") is None:
         kwargs["seed"] = file.state.seed
     model = built_model(file, path, custom, kwargs)
+    origin = matching.origins(model.layers, file.entry, file.backend or backend)
     if model.built:
-        _set_weights(model, file.weights, file.backend, path)
+        _set_weights(model, file.weights, _units(model, file.entry, file.units), origin, path)
     if compile:
-        compile_model(model, file, path, custom)
+        compile_model(model, file, path, custom, origin)
     return model
 
 
-def load_weights(model: Sequential, filepath: FilePath) -> None:
+def _read_model(path: Path, custom: dict[str, Any], with_training: bool) -> ModelFile:
+    read = keras_archive.read_model if _is_archive(path) else keras_hdf5.read_model
+    return read(path, lambda config: understood(config, path, custom), with_training)
+
+
+def _is_archive(path: Path) -> bool:
+    return file_start(path).startswith(safe_zip.SIGNATURE)
+
+
+def load_weights(
+    model: Sequential, filepath: FilePath, backend: str | None = None, data_format: str | None = None
+) -> None:
     """Take over the weights of a file, or change nothing. See Sequential.load_weights."""
     path = as_path(filepath, "load_weights")
-    _need_built(model, "load_weights")
-    weights, backend = keras_hdf5.read_weights(path)
-    _set_weights(model, weights, backend, path)
-
-
-def _set_weights(model: Sequential, weights: list[LayerWeights], backend: str, path: Path) -> None:
-    """Take over the arrays layer by layer, matched by place as in Keras. Changes nothing unless all fit."""
-    layers = [layer for layer in model.layers if layer.weights()]
-    stored = [entry for entry in weights if entry.arrays]
-    if len(layers) != len(stored):
-        raise FileFormatError(
-            f"{path}: holds weights of {len(stored)} layers, {_listed([w.layer for w in stored])}; {model} has "
-            f"{len(layers)} with weights, {_listed([layer.name for layer in layers])}; build the model that was saved."
+    backend = _backend(backend, "load_weights")
+    if data_format not in (None, "channels_last", "channels_first"):
+        raise ConfigError(
+            f'load_weights: data_format must be None, "channels_last" or "channels_first", got {data_format!r}.'
         )
-    new: list[Array] = []
-    for layer, entry in zip(layers, stored, strict=True):
-        have = [array.shape for _, array in entry.arrays]
-        want = [array.shape for array in layer.weights().values()]
-        if have != want:
-            raise FileFormatError(
-                f"{path}: layer {entry.layer!r} holds arrays {have}, but {layer} needs {want}; "
-                "build the model that was saved."
-            )
-        # Theano's convolution turned the kernel by 180 degrees; files written with it hold it turned.
-        turned = backend == "theano" and isinstance(layer, Conv2D)
-        new += [array[::-1, ::-1] if turned and array.ndim == 4 else array for _, array in entry.arrays]
+    _need_built(model, "load_weights")
+    custom = {type(layer).__name__: type(layer) for layer in model.layers}
+
+    def parse(config: Config) -> ModelEntry:
+        return understood(config, path, {name: cls for name, cls in custom.items() if LAYERS.get(name) is not cls})
+
+    if _is_archive(path):
+        stored = keras_archive.read_weights(path, parse)
+    else:
+        stored = keras_hdf5.read_weights(path, _places(model), parse)
+    backend = stored.backend or backend
+    origin = matching.origins(model.layers, stored.entry, backend)
+    if stored.entry is None:
+        oihw = stored.keras_1 and matching.stores_filters_first(model.layers, stored.weights)
+        if oihw or data_format == "channels_first":
+            origin = matching.origins_of_channels_first(model.layers, backend, oihw)
+    _set_weights(model, stored.weights, _units(model, stored.entry, stored.units), origin, path)
+    restore_optimizer(model, stored.keras_optimizer, origin, path)
+
+
+def _backend(value: Any, owner: str) -> str | None:
+    if value is None or (isinstance(value, str) and value in BACKENDS):
+        return value
+    raise ConfigError(f"{owner}: backend must be None or one of {', '.join(map(repr, BACKENDS))}, got {value!r}.")
+
+
+def _places(model: Sequential) -> list[Place]:
+    """Where Keras 3 stores the weights of each layer."""
+    counts: Counter[str] = Counter()
+    places: list[Place] = []
+    for layer in model.layers:
+        kind = snake_case(type(layer).__name__)
+        places.append(((kind, counts[kind]),))
+        counts[kind] += 1
+    return places
+
+
+def _units(model: Sequential, entry: ModelEntry | None, units: list[list[int]]) -> list[list[Layer]]:
+    """The model's layers by what a file has as one; each on its own where the file has other layers than the model."""
+    inputs = 0 if entry is None else sum(layer.class_name == "InputLayer" for layer in entry.layers)
+    if entry is None or len(entry.layers) - inputs != len(model.layers):
+        return [[layer] for layer in model.layers]
+    return [[model.layers[number - inputs] for number in unit if number >= inputs] for unit in units]
+
+
+def _set_weights(
+    model: Sequential,
+    weights: list[LayerWeights],
+    units: list[list[Layer]],
+    origin: dict[str, matching.Origin],
+    path: Path,
+) -> None:
+    """Take over the arrays layer by layer. Changes nothing unless all fit."""
+    arrays = matching.matched(path, str(model), units, weights, origin)
+    new = [array for layer in model.layers for array in arrays.get(layer.name, [])]
     with np.errstate(over="ignore"):
         new = [array.astype(model.dtype) for array in new]
-    names = [name for entry in stored for name, _ in entry.arrays]
-    bad = [name for name, array in zip(names, new, strict=True) if not np.isfinite(array).all()]
+        bad = [name for name, a in matching.names_of(weights) if not np.isfinite(a.astype(model.dtype)).all()]
     if bad:
-        warn(f"{path}: holds weights that are NaN or infinite, in {_listed(bad)}; so will the outputs be.")
+        warn(f"{path}: holds weights that are NaN or infinite, in {matching.listed(bad)}; so will the outputs be.")
     model.set_weights(new)
-
-
-def _listed(names: list[str]) -> str:
-    """A few of the names, so that a message stays one line."""
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "none"

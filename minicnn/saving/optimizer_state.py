@@ -11,7 +11,8 @@ optimizers without a counter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,14 +42,49 @@ _KERAS_2_NAMES = {
 }
 
 
+def orders(parameters: Sequence[tuple[str, str]]) -> list[list[int]]:
+    """The orders in which Keras's versions take the parameters, given as (layer, name), by number.
+
+    The model's; and, in Keras 1 and up to 2.0.6, that of the names, in Keras 1 W and b for kernel and bias.
+    """
+    numbers = range(len(parameters))
+    short = {"kernel": "W", "bias": "b"}
+    by_name = sorted(numbers, key=lambda n: "/".join(parameters[n]))
+    by_old_name = sorted(numbers, key=lambda n: f"{parameters[n][0]}_{short.get(parameters[n][1], parameters[n][1])}")
+    return [list(numbers), by_name, by_old_name]
+
+
 def from_keras(
-    class_name: str, slot_names: Sequence[str], shapes: Sequence[Shape], stored: NamedArrays
+    class_name: str,
+    slot_names: Sequence[str],
+    shapes: Sequence[Shape],
+    stored: NamedArrays,
+    orders: Sequence[Sequence[int]] = (),
 ) -> OptimizerState:
     """The state in Keras's variables, of any version.
 
-    slot_names: of the optimizer as it is configured; shapes: of the trainable parameters, in order. Raises
+    slot_names: of the optimizer as it is configured; shapes: of the trainable parameters, in order. orders: in which
+    they may be stored; the first that fits is taken, and the slots come back in the parameters' own. Raises
     FileFormatError, without the file's name, if the variables are not this optimizer's for these parameters.
     """
+    problem: FileFormatError | None = None
+    for order in orders or [range(len(shapes))]:
+        try:
+            state = _in_order(class_name, slot_names, [shapes[number] for number in order], stored)
+        except FileFormatError as error:
+            problem = problem or error
+            continue
+        back = [list(order).index(number) for number in range(len(shapes))]
+        state.slots = {slot: [arrays[n] for n in back] for slot, arrays in state.slots.items()}
+        return state
+    assert problem is not None
+    raise problem
+
+
+def _in_order(
+    class_name: str, slot_names: Sequence[str], shapes: Sequence[Shape], stored: NamedArrays
+) -> OptimizerState:
+    """As from_keras, for parameters stored in the order of shapes."""
     if class_name not in GROUPS:
         raise FileFormatError(f"the order of {class_name}'s variables is not known")
     rest = list(stored)
@@ -85,8 +121,8 @@ def to_keras_2(state: OptimizerState, parameters: Mapping[str, Array], since_2_1
     if name not in GROUPS:
         raise ConfigError(f'save: Keras 2 has no optimizer {name}; leave out optimizer_for="keras2".')
     slots = dict(state.slots)
-    if since_2_11 and name == "SGD" and not slots:  # with or without momentum
-        slots["momentum"] = [np.zeros_like(parameter) for parameter in parameters.values()]
+    if since_2_11:
+        slots = add_unused_momentum(state, parameters.values()).slots
     groups = [tuple(slot for slot in group if slot in slots) for group in GROUPS[name]]
     if not since_2_11:
         groups = [(slot,) for group in groups for slot in group]
@@ -98,6 +134,38 @@ def to_keras_2(state: OptimizerState, parameters: Mapping[str, Array], since_2_1
                 short = _KERAS_2_NAMES.get((name.removesuffix("W"), slot), slot)
                 result.append((f"{name}/{parameter}/{short}:0", slots[slot][number]))
     return result
+
+
+def add_unused_momentum(state: OptimizerState, parameters: Iterable[Array]) -> OptimizerState:
+    """The state with the slot that Keras 2.11 to 2.15 have in SGD without momentum too."""
+    if state.class_name != "SGD" or state.slots:
+        return state
+    return replace(state, slots={"momentum": [np.zeros_like(parameter) for parameter in parameters]})
+
+
+def to_keras_3(state: OptimizerState, learning_rate: float | None) -> list[Array]:
+    """The state as Keras has it from 2.12 on in .keras files: the counter, the rate, the slots parameter by parameter.
+
+    learning_rate: None leaves it out, as Keras 2 does, and Keras 3 with a schedule. Raises ConfigError for optimizers
+    that are not Keras's.
+    """
+    if state.class_name not in GROUPS:
+        raise ConfigError(f"save: Keras has no optimizer {state.class_name}.")
+    arrays: list[Array] = [np.asarray(state.iterations, np.int64)]
+    if learning_rate is not None:
+        arrays.append(np.asarray(learning_rate, np.float32))
+    for group in GROUPS[state.class_name]:
+        slots = [state.slots[slot] for slot in group if slot in state.slots]
+        arrays += [array for of_parameter in zip(*slots, strict=True) for array in of_parameter]
+    return arrays
+
+
+def stored_rate(stored: NamedArrays) -> float | None:
+    """The learning rate among Keras's variables, which counts more than the configuration's; None if there is none."""
+    for name, array in stored[:2]:
+        if array.shape == () and _last_word(name) == "learning_rate":
+            return float(array)
+    return None
 
 
 def _last_word(name: str) -> str:

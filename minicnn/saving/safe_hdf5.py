@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 
 from minicnn.errors import FileFormatError, MinicnnError
+from minicnn.saving.attribute_sizes import claimed_bytes
 from minicnn.typing import Array
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -36,10 +37,28 @@ def opened(path: Path) -> Iterator[Reader]:
     Whatever goes wrong in the HDF5 library inside the block becomes a FileFormatError too.
     """
     check_is_hdf5(path)
+    with guarded(path), path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        _check_heaps(path, content)
+        with h5py.File(path, "r") as root:
+            yield Reader(path, root, content)
+
+
+@contextmanager
+def opened_image(path: Path, image: bytes) -> Iterator[Reader]:
+    """As opened, of an HDF5 file in memory; path is that of the file which holds it, for messages."""
+    if not image.startswith(SIGNATURE):
+        raise FileFormatError(f"{path}: its model.weights.h5 is no HDF5 file; the file is damaged, get it anew.")
+    with guarded(path):
+        _check_heaps(path, image)
+        with h5py.File(h5py.h5f.open_file_image(image)) as root:
+            yield Reader(path, root, image)
+
+
+@contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """What goes wrong in the HDF5 library inside the block, as a FileFormatError."""
     try:
-        _check_heaps(path)
-        with h5py.File(path, "r") as file:
-            yield Reader(path, file)
+        yield
     except MinicnnError:
         raise
     except (
@@ -56,15 +75,17 @@ def opened(path: Path) -> Iterator[Reader]:
         raise FileFormatError(f"{path}: is damaged or incomplete ({reason}); get the file anew.") from error
 
 
-def check_is_hdf5(path: Path) -> None:
-    """Raise FileFormatError, saying what is there, unless path is a file that begins like HDF5."""
+def file_start(path: Path) -> bytes:
+    """The first bytes of the file at path. Raises FileFormatError if it cannot be read."""
     try:
         if path.is_dir():
             raise FileFormatError(
-                f"{path}: is a folder (a SavedModel?); minicnn reads .h5 files, save the model as one."
+                f"{path}: is a folder (a SavedModel?); minicnn reads .h5 and .keras files, save the model as one."
             )
         with path.open("rb") as file:
-            start = file.read(64)
+            return file.read(64)
+    except MinicnnError:  # which is a ValueError too
+        raise
     except FileNotFoundError:
         raise FileFormatError(
             f"{path}: no such file; check the name and the folder {path.absolute().parent}."
@@ -72,38 +93,46 @@ def check_is_hdf5(path: Path) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FileFormatError(f"{path}: cannot be read: {reason}; check the name and the file's permissions.") from None
+
+
+def check_is_hdf5(path: Path) -> None:
+    """Raise FileFormatError, saying what is there, unless path is a file that begins like HDF5."""
+    start = file_start(path)
     if not start.startswith(SIGNATURE):
         raise FileFormatError(f"{path}: {_description(start)}.")
 
 
-def _check_heaps(path: Path) -> None:
+def _check_heaps(path: Path, content: bytes | mmap.mmap) -> None:
     """Raise FileFormatError for a damaged heap of strings, in which HDF5 (1.14.6, for one) would go round for ever.
 
     Layout: HDF5 file format, "Global Heap". A collection is "GCOL", version 1, three zeros and its size (8 bytes, with
     this header); then objects of number (2), references (2), zeros (4) and size (8), with their bytes filled up to a
     multiple of 8. Number 0 is the free space at the end, whose size includes these 16 bytes; of size 0 it has no end.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = content.find(_HEAP)
-        while start >= 0:
-            (size,) = struct.unpack_from("<Q", content, start + 8)
-            place, end = start + 16, min(start + size, len(content))
-            while place + 16 <= end:
-                number, length = struct.unpack_from("<H6xQ", content, place)
-                step = length if number == 0 else 16 + -(-length // 8) * 8
-                if step < 16:
-                    raise FileFormatError(f"{path}: is damaged (a heap of strings without an end); get the file anew.")
-                place += step
-            start = content.find(_HEAP, start + 8)
+    start = content.find(_HEAP)
+    while start >= 0:
+        (size,) = struct.unpack_from("<Q", content, start + 8)
+        if size > len(content) - start:  # HDF5 takes as much memory, at each string anew
+            raise FileFormatError(f"{path}: is damaged (a heap of strings of {size} bytes); get the file anew.")
+        place, end = start + 16, start + size
+        while place + 16 <= end:
+            number, length = struct.unpack_from("<H6xQ", content, place)
+            step = length if number == 0 else 16 + -(-length // 8) * 8
+            if step < 16 or place + step > end:  # HDF5 adds the step modulo 2⁶⁴ and so may go back
+                raise FileFormatError(f"{path}: is damaged (a heap of strings without an end); get the file anew.")
+            place += step
+        start = content.find(_HEAP, start + 8)
 
 
 class Reader:
     """Reads groups, arrays and strings of one open file, with the checks that this module promises."""
 
-    def __init__(self, path: Path, root: h5py.Group) -> None:
+    def __init__(self, path: Path, root: h5py.Group, content: bytes | mmap.mmap) -> None:
         self.path = path
         self.root = root
-        self._bytes_left = path.stat().st_size
+        self._content = content
+        self._bytes_left = len(content)  # for all arrays together
+        self._checked: set[str] = set()  # names of attributes whose strings are as long as the file allows
 
     def group(self, parent: h5py.Group, name: str) -> h5py.Group:
         """The group of that name, which may lie several groups deep. Raises FileFormatError if there is none."""
@@ -154,11 +183,22 @@ class Reader:
         stored = node.attrs.get_id(name)
         kind = stored.get_type()
         size = math.prod(stored.shape) * kind.get_size()
-        if size > MAX_ATTRIBUTE_BYTES or kind.get_class() not in (h5py.h5t.STRING, h5py.h5t.FLOAT):
+        if size > MAX_ATTRIBUTE_BYTES or kind.get_class() not in (h5py.h5t.STRING, h5py.h5t.FLOAT) or kind.committed():
             raise FileFormatError(
                 f"{self.path}: the attribute {name!r} is too large or of a strange type; it is no model's."
             )
+        if name not in self._checked and h5py.check_string_dtype(stored.dtype) and kind.is_variable_str():
+            self._check_strings(name)
         return node.attrs[name]
+
+    def _check_strings(self, name: str) -> None:
+        claimed = claimed_bytes(self._content, name, MAX_ATTRIBUTE_BYTES // 16)
+        if claimed is None or claimed > len(self._content):
+            raise FileFormatError(
+                f"{self.path}: the attribute {name!r} claims {claimed} bytes of text, which the file does not hold; "
+                "it is damaged or hostile."
+            )
+        self._checked.add(name)
 
     def _walk(self, parent: h5py.Group, name: str) -> Any:
         """What lies under name, taken apart at the slashes. Only hard links are followed: the others lead elsewhere."""
@@ -199,6 +239,13 @@ class Reader:
         self._bytes_left -= claimed
 
 
+def put_array(group: h5py.Group, name: str, array: Any) -> None:
+    """Write an array in one piece, little-endian. Its bytes depend on nothing but the array."""
+    array = np.asarray(array)
+    little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    group.create_dataset(name, data=little_endian, track_times=False)  # times would make every file different
+
+
 def _decoded(value: Any) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
@@ -208,7 +255,7 @@ def _description(start: bytes) -> str:
     if not start:
         return "is empty; get the file anew"
     if start.startswith(b"PK\x03\x04"):
-        return "is a zip archive (a .keras file?), which minicnn does not read; save the model in Keras as .h5"
+        return "is a zip archive, not an HDF5 file; load_model reads it if it is a .keras file"
     if start.startswith(b"version https://git-lfs"):
         return "is a pointer of git-lfs, not the file itself; get the file with: git lfs pull"
     if SIGNATURE.startswith(start):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,8 @@ from minicnn.errors import FileFormatError, MinicnnWarning
 from minicnn.parameters import trainable_owners
 from minicnn.saving import dialects, optimizer_state
 from minicnn.saving.building import naming
-from minicnn.saving.model_file import ModelFile, OptimizerState, TrainingState
+from minicnn.saving.matching import Origin
+from minicnn.saving.model_file import ModelFile, NamedArrays, OptimizerState, TrainingState
 from minicnn.typing import Array, Config, Shape
 
 if TYPE_CHECKING:
@@ -22,8 +25,11 @@ if TYPE_CHECKING:
 # -- saving
 
 
-def add_training(file: ModelFile, model: Sequential, optimizer_for: str) -> None:
-    """Put into the file how the model is compiled and how far its training has come. optimizer_for: as in save."""
+def add_training(file: ModelFile, model: Sequential, optimizer_for: str, archive: bool = False) -> None:
+    """Put into the file how the model is compiled and how far its training has come. optimizer_for: as in save.
+
+    archive: whether it is for a .keras file, whose optimizer variables every Keras that reads it takes over.
+    """
     assert model.optimizer is not None
     assert model.loss is not None
     file.training = {
@@ -35,13 +41,38 @@ def add_training(file: ModelFile, model: Sequential, optimizer_for: str) -> None
     }
     state = _optimizer_state(model)
     file.state = TrainingState(state, model.seed, model._steps_trained, model._epochs_trained)
-    if optimizer_for == "keras2":
+    if archive:
+        variables = keras_3_variables(model, with_rate=optimizer_for == "keras3")
+        if variables is not None:
+            file.keras_optimizer = [(str(number), array) for number, array in enumerate(variables)]
+            file.state.optimizer = None
+    elif optimizer_for == "keras2":
         since_2_11 = isinstance(model.optimizer, optimizers.AdamW) or model.optimizer.weight_decay is not None
         if since_2_11:
             file.training["optimizer_config"]["class_name"] = f"Custom>{state.class_name}"  # as those versions write it
         if state.iterations:  # Keras 2 writes none before the first step
-            own = {f"{layer.name}/{name}": layer.params[name] for layer, name in trainable_owners(model.layers)}
-            file.keras_optimizer = optimizer_state.to_keras_2(state, own, since_2_11)
+            parameters = trainable_parameters(model)
+            file.keras_optimizer = optimizer_state.to_keras_2(state, parameters, since_2_11)
+
+
+def keras_3_variables(model: Sequential, with_rate: bool = True) -> list[Array] | None:
+    """The optimizer's variables in Keras 3's order; None before the first step, and for optimizers not of Keras.
+
+    with_rate: False leaves out the learning rate, as Keras 2 does; each then takes over its own state alone.
+    """
+    optimizer = model.optimizer
+    if optimizer is None or not optimizer.iterations or type(optimizer).__name__ not in optimizer_state.GROUPS:
+        return None
+    rate = optimizer.learning_rate if with_rate and isinstance(optimizer.learning_rate, Real) else None
+    state = _optimizer_state(model)
+    if not with_rate:
+        state = optimizer_state.add_unused_momentum(state, trainable_parameters(model).values())
+    return optimizer_state.to_keras_3(state, None if rate is None else float(rate))
+
+
+def trainable_parameters(model: Sequential) -> dict[str, Array]:
+    """The trained arrays by name, "conv2d/kernel" and so on, in order."""
+    return {f"{layer.name}/{name}": layer.params[name] for layer, name in trainable_owners(model.layers)}
 
 
 def _optimizer_state(model: Sequential) -> OptimizerState:
@@ -63,8 +94,13 @@ def _optimizer_state(model: Sequential) -> OptimizerState:
 # -- loading
 
 
-def compile_model(model: Sequential, file: ModelFile, path: Path, custom: dict[str, Any]) -> None:
-    """Compile as the file says, and bring the optimizer and the random numbers to where they were if they fit."""
+def compile_model(
+    model: Sequential, file: ModelFile, path: Path, custom: dict[str, Any], origin: dict[str, Origin]
+) -> None:
+    """Compile as the file says, and bring the optimizer and the random numbers to where they were if they fit.
+
+    origin: by layer's name, how the file holds arrays.
+    """
     for problem in file.problems:
         warn(f"{problem} The model is loaded without this part.")
     if file.training is None:
@@ -85,7 +121,7 @@ def compile_model(model: Sequential, file: ModelFile, path: Path, custom: dict[s
     if not model.built:
         return
     try:
-        _restore_training(model, file)
+        _restore_training(model, file, origin)
     except FileFormatError as error:
         warn(f"{path}: the optimizer's state does not fit and starts anew: {error}.")
 
@@ -99,16 +135,46 @@ def _made_metric(entry: Any, custom: dict[str, Any]) -> Any:
     return metrics.get(entry, custom)
 
 
-def _restore_training(model: Sequential, file: ModelFile) -> None:
+def restore_optimizer(model: Sequential, stored: NamedArrays, origin: dict[str, Origin], path: Path) -> None:
+    """Bring the optimizer of a model that has trained to where a file of weights says; as in Keras no other."""
+    if not stored or model.optimizer is None or not model.optimizer.iterations:
+        return
+    try:
+        _restore_variables(model, stored, origin)
+    except FileFormatError as error:
+        warn(f"{path}: the optimizer's state does not fit and stays as it is: {error}.")
+
+
+def _restore_training(model: Sequential, file: ModelFile, origin: dict[str, Origin]) -> None:
+    if file.state is not None and file.state.optimizer is not None:
+        shapes = [layer.params[name].shape for layer, name in trainable_owners(model.layers)]
+        _restore_slots(model, file.state.optimizer, shapes)
+    elif file.keras_optimizer:
+        _restore_variables(model, file.keras_optimizer, origin)
+    if file.state is not None:
+        model._steps_trained, model._epochs_trained = file.state.steps_trained, file.state.epochs_trained
+
+
+def _restore_variables(model: Sequential, stored: NamedArrays, origin: dict[str, Origin]) -> None:
+    """Take over Keras's variables: the slots, the counter and, where it is among them, the learning rate."""
     optimizer = model.optimizer
     assert optimizer is not None
-    shapes = [layer.params[name].shape for layer, name in trainable_owners(model.layers)]
-    if file.state is not None:
-        _restore_slots(model, file.state.optimizer, shapes)
-        model._steps_trained, model._epochs_trained = file.state.steps_trained, file.state.epochs_trained
-    elif file.keras_optimizer:
-        state = optimizer_state.from_keras(type(optimizer).__name__, optimizer.slot_names, shapes, file.keras_optimizer)
-        _restore_slots(model, state, shapes)
+    owners = trainable_owners(model.layers)
+    in_file = [origin[layer.name].stored_shape(name, layer.params[name].shape) for layer, name in owners]
+    orders = optimizer_state.orders([(layer.name, name) for layer, name in owners])
+    state = optimizer_state.from_keras(type(optimizer).__name__, optimizer.slot_names, in_file, stored, orders)
+    for slot, arrays in state.slots.items():
+        state.slots[slot] = [
+            origin[layer.name].ours(layer, name, array) for (layer, name), array in zip(owners, arrays, strict=True)
+        ]
+    _restore_slots(model, state, [layer.params[name].shape for layer, name in owners])
+    rate = optimizer_state.stored_rate(stored)
+    if rate is None or not isinstance(optimizer.learning_rate, Real):
+        return
+    if not 0 <= rate < math.inf:
+        raise FileFormatError(f"the learning rate is {rate}")
+    if np.float32(optimizer.learning_rate) != np.float32(rate):  # else the configuration's is the more exact one
+        optimizer.learning_rate = rate
 
 
 def _restore_slots(model: Sequential, state: OptimizerState, shapes: list[Shape]) -> None:

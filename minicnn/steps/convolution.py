@@ -96,7 +96,9 @@ def filters_are_few(filters: int, windows: Windows, lanes: int) -> bool:
 def convolution_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[ConvolutionStep, int] | None:
     """Conv2D without dilation, with an activation that fused steps know, on a CPU with a vector unit."""
     layer = layers[i]
-    if type(layer) is not Conv2D or layer.input_shape is None or layer.dtype is None or max(layer.dilation_rate) > 1:
+    if type(layer) is not Conv2D or layer.input_shape is None or layer.dtype is None:
+        return None
+    if layer.groups > 1 or max(layer.dilation_rate) > 1:
         return None
     code = activation_code(layer.activation)
     tiling = tiling_for(layer.dtype.itemsize)

@@ -80,7 +80,7 @@ def leaving_padding_out_pays(shape: Shape, windows: Windows) -> bool:
 def valid_taps_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[ValidTapsStep, int] | None:
     """Conv2D on a small padded map, with an activation that can be fused, on a CPU with a vector unit."""
     layer = layers[i]
-    if type(layer) is not Conv2D or layer.input_shape is None or layer.dtype is None:
+    if type(layer) is not Conv2D or layer.input_shape is None or layer.dtype is None or layer.groups > 1:
         return None
     windows = layer.windows(layer.input_shape)
     code = activation_code(layer.activation)

@@ -84,7 +84,7 @@ def winograd_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[W
     None of these activations is one that a loss takes the logits of, so the last layer needs no exception.
     """
     layer = layers[i]
-    if type(layer) is not Conv2D or layer.input_shape is None or layer.dtype is None:
+    if type(layer) is not Conv2D or layer.input_shape is None or layer.dtype is None or layer.groups > 1:
         return None
     if layer.kernel_size != (3, 3) or layer.strides != (1, 1) or layer.dilation_rate != (1, 1):
         return None

@@ -110,15 +110,14 @@ def test_a_folder_is_refused(fit, tmp_path):
         fit(ModelCheckpoint(tmp_path / "m.h5"), [0.5])
 
 
-ENDINGS = "filepath must end in .h5 or .hdf5 and weights not in .weights.h5, Keras 3's other layout; got '{}'"
+ENDINGS = "filepath must end in .h5 or .hdf5{}, got '{}'"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"filepath": "m.txt"}, ENDINGS.format("m.txt")),
-        ({"filepath": "m.keras"}, ENDINGS.format("m.keras")),
-        ({"filepath": "m.weights.h5", "save_weights_only": True}, ENDINGS.format("m.weights.h5")),
+        ({"filepath": "m.txt"}, ENDINGS.format(" or .keras", "m.txt")),
+        ({"filepath": "m.keras", "save_weights_only": True}, ENDINGS.format("", "m.keras")),
         ({"filepath": 3}, "filepath must be a path, got 3"),
         ({"save_freq": "batch"}, "save_freq must be \"epoch\" or a number of batches, got 'batch'"),
         ({"save_freq": 0}, "save_freq must be a positive integer, got 0"),

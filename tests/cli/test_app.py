@@ -13,7 +13,7 @@ from minicnn.errors import DatasetError
 from minicnn.progress import warn
 from tests.cli.conftest import assert_fails
 
-COMMANDS = ["train", "evaluate", "predict", "summary", "exercises", "gradcheck", "datasets"]
+COMMANDS = ["train", "evaluate", "predict", "summary", "inspect", "convert", "exercises", "gradcheck", "datasets"]
 
 
 def test_help_lists_every_command(run):

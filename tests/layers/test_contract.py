@@ -25,7 +25,7 @@ def test_every_layer_has_a_case():
 
 def test_cases_reach_every_argument_of_the_constructors():
     """Each option that a layer's config lists is set by some case, or it is one of those that every layer has."""
-    common = {"name", "dtype", "trainable", "data_format", "groups", "noise_shape"}
+    common = {"name", "dtype", "trainable", "data_format", "noise_shape"}
     for cls in LAYERS.values():
         own = [case for case in CASES if case.cls is cls]
         set_somewhere = {key for case in own for key in case.options}

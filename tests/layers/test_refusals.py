@@ -21,10 +21,23 @@ def build(layer, sample):
     ("cls", "options", "argument"),
     [
         (L.Conv2D, {"filters": 2, "kernel_size": 3, "data_format": "channels_first"}, "data_format"),
-        (L.Conv2D, {"filters": 2, "kernel_size": 3, "groups": 2}, "groups"),
         (L.Conv2D, {"filters": 2, "kernel_size": 3, "activity_regularizer": "l2"}, "activity_regularizer"),
         (L.Conv2D, {"filters": 2, "kernel_size": 3, "kernel_constraint": "non_neg"}, "kernel_constraint"),
         (L.Conv2D, {"filters": 2, "kernel_size": 3, "bias_constraint": "non_neg"}, "bias_constraint"),
+        *(
+            (cls, {**options, argument: value}, argument)
+            for cls, options, constraints in (
+                (L.DepthwiseConv2D, {"kernel_size": 3}, ("depthwise", "bias")),
+                (L.SeparableConv2D, {"filters": 2, "kernel_size": 3}, ("depthwise", "pointwise", "bias")),
+                (L.Conv2DTranspose, {"filters": 2, "kernel_size": 3}, ("kernel", "bias")),
+            )
+            for argument, value in {
+                "data_format": "channels_first",
+                "activity_regularizer": "l2",
+                **{f"{array}_constraint": "non_neg" for array in constraints},
+            }.items()
+        ),
+        (L.UpSampling2D, {"data_format": "channels_first"}, "data_format"),
         (L.Dense, {"units": 2, "activity_regularizer": "l2"}, "activity_regularizer"),
         (L.Dense, {"units": 2, "kernel_constraint": "non_neg"}, "kernel_constraint"),
         (L.Dense, {"units": 2, "bias_constraint": "non_neg"}, "bias_constraint"),
@@ -67,6 +80,17 @@ SIGNATURES = {
     "Conv2D": "filters kernel_size strides padding data_format dilation_rate groups activation use_bias "
     "kernel_initializer bias_initializer kernel_regularizer bias_regularizer activity_regularizer "
     "kernel_constraint bias_constraint",
+    "DepthwiseConv2D": "kernel_size strides padding depth_multiplier data_format dilation_rate activation use_bias "
+    "depthwise_initializer bias_initializer depthwise_regularizer bias_regularizer activity_regularizer "
+    "depthwise_constraint bias_constraint",
+    "SeparableConv2D": "filters kernel_size strides padding data_format dilation_rate depth_multiplier activation "
+    "use_bias depthwise_initializer pointwise_initializer bias_initializer depthwise_regularizer "
+    "pointwise_regularizer bias_regularizer activity_regularizer depthwise_constraint pointwise_constraint "
+    "bias_constraint",
+    "Conv2DTranspose": "filters kernel_size strides padding output_padding data_format dilation_rate activation "
+    "use_bias kernel_initializer bias_initializer kernel_regularizer bias_regularizer activity_regularizer "
+    "kernel_constraint bias_constraint",
+    "UpSampling2D": "size data_format interpolation",
     "MaxPooling2D": "pool_size strides padding data_format name",
     "AveragePooling2D": "pool_size strides padding data_format name",
     "GlobalAveragePooling2D": "data_format keepdims",
@@ -120,6 +144,22 @@ def test_an_unknown_argument_is_refused_by_name(case):
         ),
         (L.Conv2D, {"filters": 2, "kernel_size": 3, "padding": 1}, 'padding must be "valid" or "same", got 1'),
         (L.Conv2D, {"filters": 2, "kernel_size": 3, "strides": 2, "dilation_rate": 2}, "cannot both exceed 1"),
+        (L.Conv2D, {"filters": 2, "kernel_size": 3, "groups": 0}, "groups must be a positive integer, got 0"),
+        (L.Conv2D, {"filters": 3, "kernel_size": 3, "groups": 2}, "groups=2 does not divide 3 filters; use a divisor"),
+        (L.DepthwiseConv2D, {"kernel_size": 3, "depth_multiplier": 0}, "depth_multiplier must be a positive integer"),
+        (L.SeparableConv2D, {"filters": 2, "kernel_size": 0}, "kernel_size must be a positive integer, got 0"),
+        (
+            L.Conv2DTranspose,
+            {"filters": 2, "kernel_size": 3, "strides": 2, "output_padding": (1, 2)},
+            "output_padding must be less than strides (2, 2), got (1, 2); make it smaller or leave it at None",
+        ),
+        (L.Conv2DTranspose, {"filters": 2, "kernel_size": 3, "strides": 2, "dilation_rate": 2}, "cannot both exceed 1"),
+        (L.UpSampling2D, {"size": (2, 0)}, "size must be a positive integer, got 0"),
+        (
+            L.UpSampling2D,
+            {"interpolation": "bicubic"},
+            'interpolation must be "nearest" or "bilinear", got \'bicubic\'',
+        ),
         (L.Conv2D, {"filters": 2, "kernel_size": 3, "activation": "rleu"}, "unknown name 'rleu'; did you mean 'relu'"),
         (L.Conv2D, {"filters": 2, "kernel_size": 3, "activation": np.tanh}, "subclass minicnn's Activation"),
         (L.Conv2D, {"filters": 2, "kernel_size": 3, "kernel_initializer": "glorot"}, "glorot"),
@@ -212,6 +252,18 @@ def test_wrong_arguments(cls, options, message):
             (28, 28),
             "needs input (batch, height, width, channels), got (None, 28, 28); add the channel axis",
         ),
+        (
+            L.Conv2D(2, 3, groups=2, name="g"),
+            (6, 6, 3),
+            "Conv2D 'g': input (None, 6, 6, 3) has 3 channels, which groups=2 does not divide; use a divisor of 3.",
+        ),
+        (
+            L.Conv2DTranspose(2, 4, strides=2, padding="same", output_padding=0, name="t"),
+            (3, 3, 1),
+            "Conv2DTranspose 't': output_padding (0, 0) makes a map of 4x4 of input (None, 3, 3, 1), which "
+            "padding='same' cannot; raise it or leave it at None.",
+        ),
+        (L.DepthwiseConv2D(3), (2, 2, 1), "does not fit a map of 2x2"),
         (L.Conv2D(2, 3), (784,), "needs input (batch, height, width, channels), got (None, 784); reshape the input"),
         (L.MaxPooling2D(), (28, 28), "add the channel axis with x[..., None]"),
         (L.AveragePooling2D(), (3, 28, 28, 1), "reshape the input"),

@@ -77,10 +77,20 @@ def test_momentum_and_nesterov_by_hand(kernels):
 
 @KERNELS
 def test_adams_epsilon_stands_outside_the_bias_correction(kernels):
+    exact = steps(Adam(0.1, beta_1=0.875, beta_2=1 - 2**-10, epsilon=0.1), (1, 2), [(1, -0.5)], kernels)
+    # 1 - 0.1·√v/(1/8) · (1/8)/(√v + 0.1) with v = 2^-10; inside the correction it would be 0.909091
+    assert exact[0][0] == pytest.approx(1 - 0.1 * 2**-5 / (2**-5 + 0.1), rel=1e-14)
     got = steps(Adam(0.1, epsilon=0.1), (1, 2), [(1, -0.5), (0.3, 0.2), (-0.2, 0.9)], kernels)
-    # 1 - 0.1·√0.001/0.1 · 0.1/(√0.001 + 0.1); inside the correction it would be 0.909091
-    assert got[0][0] == pytest.approx(1 - 0.1 * 0.001**0.5 / (0.001**0.5 + 0.1), rel=1e-14)
     np.testing.assert_allclose(got, [(0.975975, 2.013653), (0.954743, 2.01868), (0.941436, 2.008439)], atol=1e-6)
+
+
+@KERNELS
+def test_adam_corrects_the_bias_with_betas_rounded_to_float32(kernels):
+    """As Keras does, in float64 too; with 0.999 itself the first step would be 6.6e-6 of its size larger."""
+    step = 1 - steps(Adam(0.1, epsilon=0.0), (1, 1), [(1, 1)], kernels)[0][0]
+    rounded = 0.1 * (1 - float(np.float32(0.999))) ** 0.5 / (1 - float(np.float32(0.9))) * 0.1 / 0.001**0.5
+    assert step == pytest.approx(rounded, rel=1e-12)
+    assert abs(step / 0.1 - 1) > 5e-6
 
 
 @KERNELS

@@ -40,7 +40,7 @@ def test_what_is_not_there(tmp_path):
 
 CONTENTS = {
     "empty": (b"", "is empty"),
-    "zip": (b"PK\x03\x04" + bytes(60), "is a zip archive"),
+    "zip": (b"PK\x03\x04" + bytes(60), "is a damaged or incomplete archive"),
     "text": (b"<html><body>404 Not Found</body></html>", "is text, not an HDF5 file; it begins '<html><body>404"),
     "git-lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a", "pointer of git-lfs"),
     "signature": (b"\x89HDF", "HDF5 file that breaks off after its first bytes"),
@@ -79,22 +79,34 @@ def test_no_change_of_a_byte_does_more_than_an_error(path):
     assert min(outcomes.values()) > 0
 
 
-def test_a_heap_of_strings_without_an_end(path):
-    """HDF5 1.14.6 reads for ever where the free space at the end of a heap has size 0."""
+@pytest.mark.parametrize("size", [bytes(8), b"\xff" * 8, (1 << 40).to_bytes(8, "little")])
+def test_a_heap_of_strings_without_an_end(path, size):
+    """HDF5 1.14.6 reads for ever where the free space at the end of a heap has size 0, or one that leads back."""
     whole = bytearray(path.read_bytes())
     heap = whole.index(b"GCOL\x01\0\0\0")
     place = heap + 16
     while whole[place : place + 2] != b"\0\0":  # the objects; number 0 is the free space
         place += 16 + -(-int.from_bytes(whole[place + 8 : place + 16], "little") // 8) * 8
-    whole[place + 8 : place + 16] = bytes(8)
+    whole[place + 8 : place + 16] = size
     path.write_bytes(whole)
     refused(path, "damaged .a heap of strings without an end")
+
+
+def test_a_text_that_claims_4_gb(path):
+    """HDF5 would take the memory before it looks whether the text is that long."""
+    with h5py.File(path) as root:
+        length = len(root.attrs["model_config"])
+    whole = bytearray(path.read_bytes())
+    place = whole.index(length.to_bytes(4, "little"), whole.index(b"model_config\0"))
+    whole[place : place + 4] = b"\xf0\xff\xff\xff"
+    path.write_bytes(whole)
+    refused(path, "the attribute 'model_config' claims 4294967280 bytes of text, which the file does not hold")
 
 
 def test_an_archive_of_zip_is_not_unpacked(tmp_path):
     with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
         archive.writestr("../evil", "x")
-    refused(tmp_path / "m.keras", "is a zip archive")
+    refused(tmp_path / "m.keras", "has a member '../evil', which leads out of the archive")
     assert not (tmp_path.parent / "evil").exists()
 
 
@@ -375,13 +387,13 @@ def test_a_file_without_permission(path):
 HOSTILE = {
     "hugefilters.h5": "up to Conv2D 'conv2d' the model needs 10000000000 numbers",
     "lambda_k2.h5": "layer 2, Lambda: this layer holds code",
-    "lambda_k3.keras": "is a zip archive",
+    "lambda_k3.keras": "layer 2, Lambda: this layer holds code",
     "link_external.h5": "'conv2d/kernel:0' is a link to elsewhere",
-    "module_subprocess.keras": "is a zip archive",
+    "module_subprocess.keras": "layer 3, Popen: minicnn has no such layer",
     "noconfig.h5": "is HDF5, but neither a Keras model",
     "nojson.h5": "model_config: is not valid JSON",
     "other.h5": "is HDF5, but neither a Keras model",
-    "slip.keras": "is a zip archive",
+    "slip.keras": "has a member '../evil.txt', which leads out of the archive",
     "string_weights.h5": "'dense/kernel:0' holds object, not numbers",
     "unknown_class.h5": "layer 2, os.system: minicnn has no such layer",
     "wrong_shape.h5": "layer 'dense' holds arrays .*, but Dense 'dense' needs",

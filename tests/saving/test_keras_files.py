@@ -138,14 +138,10 @@ def test_weights(name):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_what_is_not_read_says_what_it_is():
-    model = load_model(keras_file("k315_adam.h5"))
-    with pytest.raises(FileFormatError, match=r"layout of Keras 3's \.weights\.h5"):
-        model.load_weights(keras_file("k315_w.weights.h5"))
-    with pytest.raises(FileFormatError, match="is a zip archive"):
-        load_model(keras_file("k315_adam.keras"))
-    with pytest.raises(FileFormatError, match="holds weights alone, no model"):
-        load_model(keras_file("k24_wlegacy.h5"))
+def test_weights_alone_are_no_model():
+    for name in ("k24_wlegacy.h5", "k315_w.weights.h5"):
+        with pytest.raises(FileFormatError, match="holds weights alone, no model"):
+            load_model(keras_file(name))
 
 
 @pytest.mark.parametrize(

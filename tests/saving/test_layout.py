@@ -268,7 +268,8 @@ def test_long_lists_of_names_are_split_as_keras_splits_them(tmp_path):
         assert "layer_names" not in root.attrs
         assert [root.attrs[f"layer_names{n}"].shape for n in (0, 1)] == [(201,), (200,)]
         assert root.attrs["layer_names0"].dtype == "S311"
-    weights, backend = keras_hdf5.read_weights(tmp_path / "w.h5")
+    stored = keras_hdf5.read_weights(tmp_path / "w.h5", [], lambda config: None)
+    weights, backend = stored.weights, stored.backend
     assert [entry.layer for entry in weights] == names
     assert backend == "tensorflow"
 

@@ -73,7 +73,7 @@ def test_a_folder_without_permission(tmp_path):
         tmp_path.chmod(0o700)
 
 
-@pytest.mark.parametrize("name", ["model.keras", "model", "model.txt", "model.h5.bak"])
+@pytest.mark.parametrize("name", ["model", "model.txt", "model.h5.bak", "model.keras.zip"])
 def test_other_endings(tmp_path, name):
     for save in (small().save, small().save_weights):
         with pytest.raises(ConfigError, match=r"must end in \.h5 or \.hdf5"):
@@ -81,15 +81,15 @@ def test_other_endings(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
-def test_both_endings_and_text_paths(tmp_path):
-    for name in ("a.h5", "b.hdf5", "c.H5"):
+def test_weights_alone_are_no_archive(tmp_path):
+    with pytest.raises(ConfigError, match=r"must end in \.h5 or \.hdf5"):
+        small().save_weights(tmp_path / "model.keras")
+
+
+def test_every_ending_and_text_paths(tmp_path):
+    for name in ("a.h5", "b.hdf5", "c.H5", "d.keras", "e.KERAS"):
         small().save(str(tmp_path / name))
         load_model(str(tmp_path / name))
-
-
-def test_the_ending_of_another_layout_is_not_used_for_this_one(tmp_path):
-    with pytest.raises(ConfigError, match=r"ends in \.weights\.h5, .* name it 'w_weights\.h5'"):
-        small().save_weights(tmp_path / "w.weights.h5")
 
 
 def test_overwrite(tmp_path):

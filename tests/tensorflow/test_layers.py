@@ -6,22 +6,28 @@ import pytest
 import minicnn
 from minicnn import kernels
 from minicnn.layers import (
+    LAYERS,
     Activation,
     AveragePooling2D,
     BatchNormalization,
     Conv2D,
+    Conv2DTranspose,
     Dense,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
     GlobalAveragePooling2D,
     GlobalMaxPooling2D,
+    InputLayer,
     LeakyReLU,
     MaxPooling2D,
     ReLU,
     Rescaling,
     Reshape,
     Run,
+    SeparableConv2D,
     Softmax,
+    UpSampling2D,
     ZeroPadding2D,
 )
 from tests.tensorflow.live import assert_close, keras, keras_layer, keras_passes, tf
@@ -57,6 +63,38 @@ CASES = {
     "conv dilated same": (lambda: Conv2D(4, 3, dilation_rate=2, padding="same"), MAP),
     "conv no bias": (lambda: Conv2D(4, 3, use_bias=False, activation="tanh"), MAP),
     "conv one channel": (lambda: Conv2D(6, 5, padding="same", activation="relu"), (9, 8, 1)),
+    "conv groups": (lambda: Conv2D(6, 3, groups=3, activation="tanh"), (7, 6, 6)),
+    "conv groups same strides": (lambda: Conv2D(4, (2, 3), strides=2, padding="same", groups=2), (7, 6, 6)),
+    "conv groups dilated": (lambda: Conv2D(4, 3, dilation_rate=(1, 2), groups=4, use_bias=False), (7, 6, 4)),
+    "depthwise": (lambda: DepthwiseConv2D(3), MAP),
+    "depthwise multiplied": (lambda: DepthwiseConv2D((2, 3), depth_multiplier=2, activation="relu"), MAP),
+    "depthwise strides": (lambda: DepthwiseConv2D(3, strides=2), MAP),
+    "depthwise strides same": (lambda: DepthwiseConv2D((3, 2), strides=2, padding="same", depth_multiplier=3), MAP),
+    "depthwise dilated": (lambda: DepthwiseConv2D(2, dilation_rate=(2, 3)), MAP),
+    "depthwise dilated same": (lambda: DepthwiseConv2D(3, dilation_rate=2, padding="same", use_bias=False), MAP),
+    "depthwise strides and dilation": (lambda: DepthwiseConv2D(3, 2, "same", dilation_rate=2), (9, 8, 2)),
+    "separable strides and dilation": (lambda: SeparableConv2D(2, 3, 2, dilation_rate=2), (9, 8, 2)),
+    "depthwise kernel beyond the map": (lambda: DepthwiseConv2D(5, padding="same"), (2, 3, 2)),
+    "separable": (lambda: SeparableConv2D(4, 3), MAP),
+    "separable multiplied": (lambda: SeparableConv2D(4, (2, 3), depth_multiplier=2, activation="tanh"), MAP),
+    "separable strides same": (lambda: SeparableConv2D(2, 3, strides=2, padding="same", use_bias=False), MAP),
+    "separable dilated same": (lambda: SeparableConv2D(2, 3, dilation_rate=(2, 1), padding="same"), MAP),
+    "transposed": (lambda: Conv2DTranspose(4, 3, activation="relu"), MAP),
+    "transposed strides": (lambda: Conv2DTranspose(4, (3, 2), strides=2), MAP),
+    "transposed strides beyond the kernel": (lambda: Conv2DTranspose(2, 2, strides=3, use_bias=False), MAP),
+    "transposed same": (lambda: Conv2DTranspose(4, 4, padding="same"), MAP),
+    "transposed strides same": (lambda: Conv2DTranspose(4, (3, 4), strides=(2, 3), padding="same"), MAP),
+    "transposed padded": (lambda: Conv2DTranspose(2, 3, strides=3, output_padding=(2, 1)), MAP),
+    "transposed padded same": (lambda: Conv2DTranspose(2, 3, strides=2, padding="same", output_padding=0), MAP),
+    "transposed padded same even": (
+        lambda: Conv2DTranspose(2, 4, strides=3, padding="same", output_padding=(1, 2)),
+        MAP,
+    ),
+    "upsampling": (lambda: UpSampling2D(), MAP),
+    "upsampling oblong": (lambda: UpSampling2D((3, 1)), MAP),
+    "upsampling bilinear": (lambda: UpSampling2D(interpolation="bilinear"), MAP),
+    "upsampling bilinear oblong": (lambda: UpSampling2D((3, 5), interpolation="bilinear"), MAP),
+    "upsampling bilinear of one pixel": (lambda: UpSampling2D(3, interpolation="bilinear"), (1, 1, 2)),
     "dense": (lambda: Dense(5), (4,)),
     "dense no bias": (lambda: Dense(5, use_bias=False, activation="relu"), (4,)),
     "dense on sequences": (lambda: Dense(5, activation="tanh"), (3, 4)),
@@ -85,6 +123,7 @@ CASES = {
     "softmax axis 1": (lambda: Softmax(axis=1), MAP),
     "softmax axis -2": (lambda: Softmax(axis=-2), MAP),
     "rescaling": (lambda: Rescaling(1 / 255, offset=-0.5), MAP),
+    "rescaling alone": (lambda: Rescaling(2.0), (4,)),
     "dropout in inference": (lambda: Dropout(0.5), MAP),
 }
 CASES |= {f"activation {name}": (lambda name=name: Activation(name), MAP) for name in ACTIVATIONS}
@@ -119,6 +158,24 @@ BATCH_NORMS = {
     "momentum 0": ({"momentum": 0.0}, MAP),
     "frozen": ({"trainable": False}, MAP),
 }
+
+
+ALIKE_OR_ELSEWHERE = ("name", "trainable", "dtype", "data_format", "noise_shape", "seed", "target_shape", "rate")
+"""Options that every layer has, that minicnn has one value of, or that have a test of their own."""
+
+
+def test_every_layer_and_every_option_of_it_is_compared():
+    """Each key of a layer's config takes two values or more in the cases. Penalties are compared below, and so is the
+    dilation of Conv2DTranspose, which TensorFlow cannot run on a CPU."""
+    made = [make() for make, _ in CASES.values()] + [BatchNormalization(**args) for args, _ in BATCH_NORMS.values()]
+    assert {type(layer) for layer in made} == set(LAYERS.values()) - {InputLayer}
+    for cls in {type(layer) for layer in made}:
+        configs = [layer.get_config() for layer in made if type(layer) is cls]
+        for key in configs[0]:
+            if (cls, key) == (Conv2DTranspose, "dilation_rate"):
+                continue
+            if key not in ALIKE_OR_ELSEWHERE and not key.endswith(("_initializer", "_regularizer")):
+                assert len({str(config[key]) for config in configs}) > 1, (cls, key)
 
 
 @pytest.fixture(params=["numpy", "numba"])
@@ -164,6 +221,22 @@ def compare(layer, sample, kernel_set, training=False, x=None, batch=3):
 def test_layer(case, kernel_set):
     make, sample = CASES[case]
     compare(make(), sample, kernel_set)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_dilated_transposed_convolution_is_the_gradient_of_keras_dilated_convolution(padding, kernel_set):
+    layer = Conv2DTranspose(4, (3, 2), padding=padding, dilation_rate=(2, 3), use_bias=False)
+    layer.ensure_built(MAP, np.dtype("float32"), np.random.default_rng(1))
+    convolution = keras.layers.Conv2D(MAP[2], (3, 2), padding=padding, dilation_rate=(2, 3), use_bias=False)
+    convolution.build((None, *layer.output_shape(MAP)))
+    convolution.set_weights(layer.get_weights())
+    x = np.random.default_rng(2).normal(0, 1, (3, *MAP)).astype(np.float32)
+    y, saved = layer.forward(x, Run(kernel_set))
+    dy = np.random.default_rng(3).normal(0, 1, y.shape).astype(np.float32)
+    back, want_y, (want_dkernel,) = keras_passes(convolution, dy, x, False)
+    assert_close(y, want_y, what="y")
+    assert_close(layer.backward(dy, saved, Run(kernel_set)), back, what="dx")
+    assert_close(layer.grads["kernel"], want_dkernel, what="gradient of the kernel")
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
