@@ -157,7 +157,7 @@ def distance(ours, theirs):
 
 
 TOLERANCES = {"float32": 1e-5, "float64": 1e-8}
-"""The largest differences found among 260 models while this was written were, in float32, 4e-7 in predictions and losses,
+"""The largest differences found among 260 models were, in float32, 4e-7 in predictions and losses,
 but for one model; in float64 4e-9, since Keras rounds some constants, such as slopes, to float32."""
 
 ROUNDING_DECIDES = max(1, COUNT // 50)
