@@ -18,7 +18,7 @@ settings.load_profile("minicnn")
 def clear_stale_kernels(folders=KERNEL_FOLDERS, numba_cache_dir=NUMBA_CACHE_DIR):
     """Delete Numba's cached kernels if any kernel file changed since the last run. Returns how many.
 
-    Numba looks only at the file of the function itself: a helper that changed in another file leaves it with old code.
+    A kernel's name in the cache goes by all these files (kernels/jit.py): the old ones are not used again, but pile up.
     The hash of all files stands in a stamp beside the first cache.
     """
     caches = [folder / "__pycache__" for folder in folders]

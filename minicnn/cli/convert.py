@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 import typer
 
 from minicnn import saving
-from minicnn.cli.errors import ArgumentError, CommandError, say
+from minicnn.cli.errors import ArgumentError, say
 from minicnn.cli.sources import find_model, need_built, open_model
 from minicnn.errors import FileFormatError, MinicnnError, MinicnnWarning
 from minicnn.models import Sequential
@@ -143,20 +143,13 @@ def _from_json(path: Path, found: Contents) -> tuple[Sequential, dict[str, Any]]
 
 def _write(network: Sequential, target: Path, format: str, optimizer_for: str) -> None:
     if format == ONNX:
-        _export(network, target)
+        saving.export_onnx(network, target)
     elif format == conversion.WEIGHTS:
         network.save_weights(target)
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MinicnnWarning)  # of what Keras refuses, which is told as not kept
             network.save(target, optimizer_for=optimizer_for)
-
-
-def _export(network: Sequential, target: Path) -> None:
-    export_onnx = getattr(saving, "export_onnx", None)
-    if export_onnx is None:
-        raise CommandError(f"{target}: this version of minicnn writes no .onnx files; update it.")
-    export_onnx(network, target)
 
 
 def _tell(found: Contents, network: Sequential, format: str, optimizer_for: str) -> None:

@@ -5,14 +5,12 @@ multiply-adds for each product. Small layers run as blocks of samples on BLAS, l
 are on a map of one pixel (valid_taps.py).
 """
 
-from functools import cache
-
 import numpy as np
 
 from minicnn.geometry import Windows
 from minicnn.kernels.fused import LINEAR, activate, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
-from minicnn.kernels.tiles import Tiling, tiling_for
+from minicnn.kernels.tiles import tiling_for
 from minicnn.kernels.valid_taps import valid_taps_backward_numba, valid_taps_numba, valid_taps_streamed_numba
 from minicnn.typing import Array
 
@@ -24,7 +22,7 @@ BLOCKS = 4
 def add_slots(partial: Array, total: Array) -> None:
     """total = Σ over slots of partial (S, R, C), added in order so that the threads do not matter."""
     slots, rows, columns = partial.shape
-    for r in prange(rows):
+    for r in range(rows):
         for c in range(columns):
             total[r, c] = partial[0, r, c]
         for slot in range(1, slots):
@@ -182,14 +180,9 @@ def is_large(inputs: int, outputs: int) -> bool:
     return outputs >= 64 and inputs * outputs >= 1 << 16
 
 
-@cache
-def _tiling(itemsize: int) -> Tiling | None:
-    return tiling_for(itemsize)
-
-
 def dense_activated(x: Array, kernel: Array, bias: Array, code: int) -> Array:
     """y = f(x · kernel + bias), the fastest way for these shapes."""
-    tiling = _tiling(x.itemsize) if is_large(*kernel.shape) and len(x) else None
+    tiling = tiling_for(x.itemsize) if is_large(*kernel.shape) and len(x) else None
     if tiling is None:
         return (dense_few_numba if len(x) <= FEW else dense_blocked_numba)(x, kernel, bias, code)
     pixels, taps = x.reshape(len(x), 1, 1, -1), kernel.reshape(1, 1, *kernel.shape)
@@ -204,7 +197,7 @@ def dense_activated_backward(
     dy: Array, y: Array, x: Array, kernel: Array, code: int, dkernel: Array, dbias: Array, need_dx: bool
 ) -> Array:
     """dense_backward_blocked, the fastest way for these shapes."""
-    tiling = _tiling(x.itemsize) if is_large(*kernel.shape) and len(x) else None
+    tiling = tiling_for(x.itemsize) if is_large(*kernel.shape) and len(x) else None
     if tiling is None:
         return dense_backward_blocked_numba(dy, y, x, kernel, code, dkernel, dbias, need_dx)
     n, taps = len(x), (1, 1, *kernel.shape)

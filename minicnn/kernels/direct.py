@@ -23,14 +23,8 @@ Georganas et al. 2018, "Anatomy of high-performance deep learning convolutions o
 
 from minicnn.geometry import Windows
 from minicnn.kernels.jit import inlined
-from minicnn.kernels.tiles import Tiling, rows_product
+from minicnn.kernels.tiles import Tiling, rows_product, whole_vectors
 from minicnn.typing import Array
-
-
-@inlined
-def whole_vectors(count: int, lanes: int) -> int:
-    """count, filled up to a multiple of the vector's length."""
-    return (count + lanes - 1) // lanes * lanes
 
 
 @inlined

@@ -1,4 +1,4 @@
-"""The only file that calls Numba: it turns the plain loops of the kernel files into compiled, parallel kernels.
+"""Turns the plain loops of the kernel files into compiled, parallel kernels: with llvm.py the only file to call Numba.
 
 A kernel file is plain Python. `prange` there is `range`, a helper is a function marked with `@inlined`, and
 `compiled(loops)` stands for the fast version. Compilation happens at the first call (importing minicnn does not

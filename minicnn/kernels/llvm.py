@@ -1,6 +1,6 @@
 """Generated machine code: the tile product of tiles.py, with its accumulators held in vector registers.
 
-LLVM's vectoriser does not find this form by itself: from the plain loops of `tile_product_loops` it makes a loop whose
+LLVM's vectoriser does not find this form by itself: from the plain loops of `tile_product` it makes a loop whose
 sums go through memory, a fifth as fast. The code here is what an assembly programmer would write for BLAS (Goto and
 van de Geijn 2008, "Anatomy of high-performance matrix multiplication"), emitted for every tile size:
 
@@ -14,7 +14,7 @@ van de Geijn 2008, "Anatomy of high-performance matrix multiplication"), emitted
     store c
 
 Against the blocked im2col and np.dot it makes LeNet's convolutions 3 to 5 times as fast (those products are too small
-for BLAS to warm up on) and needs no im2col buffer anywhere. Only jit.py imports this file, when a kernel is compiled.
+for BLAS to warm up on) and needs no im2col buffer anywhere. jit.py and tiles.py import it, when a kernel is compiled.
 """
 
 from dataclasses import dataclass

@@ -6,6 +6,7 @@ KH runs of KW·C numbers, one image row apart. `tile_product` here is the defini
 code that stands for it in compiled kernels.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 from minicnn.kernels.jit import generated, inlined
@@ -74,6 +75,13 @@ def rows_product(
         first = last
 
 
+@inlined
+def whole_vectors(count: int, lanes: int) -> int:
+    """count rounded up to a multiple of lanes."""
+    return (count + lanes - 1) // lanes * lanes
+
+
+@cache
 def tiling_for(itemsize: int) -> Tiling | None:
     """The tiling for elements of itemsize bytes on this CPU; None where it has no vector unit that llvm.py knows.
 

@@ -8,6 +8,8 @@ whose transpose this is: it would read the map (H, W) of y, and have a window (p
 is the pixel (i, j) of window (p, q). kernel is that convolution's kernel too, from F channels to C.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minicnn.geometry import Windows
@@ -111,23 +113,29 @@ def conv2d_transpose_blocked(x: Array, kernel: Array, bias: Array, windows: Wind
     return y
 
 
+def _backward_by(
+    conv2d: Callable[..., Array], conv2d_backward: Callable[..., Array],
+    dy: Array, x: Array, kernel: Array, windows: Windows, dkernel: Array, dbias: Array, need_dx: bool,
+) -> Array:  # fmt: skip
+    """dx is the convolution of dy with the kernel, and for it dkernel is the kernel's gradient, with dy for its input
+    and x for the gradient of its output."""
+    conv2d_backward(x, dy, kernel, windows, dkernel, np.empty(x.shape[3], x.dtype), False)
+    dbias[...] = column_sums_numpy(dy.reshape(-1, dy.shape[3]))
+    return conv2d(dy, kernel, np.zeros(x.shape[3], x.dtype), windows) if need_dx else np.empty((0,) * 4, x.dtype)
+
+
 def conv2d_transpose_backward_numpy(
     dy: Array, x: Array, kernel: Array, windows: Windows, dkernel: Array, dbias: Array, need_dx: bool
 ) -> Array:
-    """conv2d_transpose_backward_loops by convolutions: dx is the convolution of dy with the kernel, and for it dkernel
-    is the kernel's gradient, with dy for its input and x for the gradient of its output."""
-    conv2d_backward_numpy(x, dy, kernel, windows, dkernel, np.empty(x.shape[3], x.dtype), False)
-    dbias[...] = column_sums_numpy(dy.reshape(-1, dy.shape[3]))
-    return conv2d_numpy(dy, kernel, np.zeros(x.shape[3], x.dtype), windows) if need_dx else np.empty((0,) * 4, x.dtype)
+    """conv2d_transpose_backward_loops by convolutions."""
+    return _backward_by(conv2d_numpy, conv2d_backward_numpy, dy, x, kernel, windows, dkernel, dbias, need_dx)
 
 
 def conv2d_transpose_backward_numba(
     dy: Array, x: Array, kernel: Array, windows: Windows, dkernel: Array, dbias: Array, need_dx: bool
 ) -> Array:
     """conv2d_transpose_backward_numpy with the compiled convolutions."""
-    conv2d_backward_numba(x, dy, kernel, windows, dkernel, np.empty(x.shape[3], x.dtype), False)
-    dbias[...] = column_sums_numpy(dy.reshape(-1, dy.shape[3]))
-    return conv2d_numba(dy, kernel, np.zeros(x.shape[3], x.dtype), windows) if need_dx else np.empty((0,) * 4, x.dtype)
+    return _backward_by(conv2d_numba, conv2d_backward_numba, dy, x, kernel, windows, dkernel, dbias, need_dx)
 
 
 conv2d_transpose_numba = compiled(conv2d_transpose_blocked, uses_blas=True)

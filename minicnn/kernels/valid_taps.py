@@ -23,7 +23,7 @@ import numpy as np
 from minicnn.geometry import Windows
 from minicnn.kernels.fused import activate, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
-from minicnn.kernels.tiles import Tiling, rows_product
+from minicnn.kernels.tiles import Tiling, rows_product, whole_vectors
 from minicnn.typing import Array
 
 DEPTH = 128
@@ -52,12 +52,6 @@ SLOTS = 8
 
 
 # ---------------------------------------------------------------- panels
-
-
-@inlined
-def whole_vectors(count: int, lanes: int) -> int:
-    """count rounded up to a multiple of lanes."""
-    return (count + lanes - 1) // lanes * lanes
 
 
 @inlined

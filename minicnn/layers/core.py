@@ -254,15 +254,14 @@ def kernel_and_bias_grads(layer: Any, outputs: int | None = None) -> tuple[Array
     return kernel, layer.grads["bias"] if layer.use_bias else np.empty(thrown_away, kernel.dtype)
 
 
-def weighted_config(layer: Any) -> Config:
-    """The keys that Dense, Conv2D and Conv2DTranspose share."""
+def weighted_config(layer: Any, kernels: tuple[str, ...] = ("kernel",)) -> Config:
+    """The keys of a layer with an activation, a bias and these kernels: in Keras's order, all initializers first."""
+    arrays = (*kernels, "bias")
     return {
         "activation": activations.serialize(layer.activation),
         "use_bias": layer.use_bias,
-        "kernel_initializer": initializers.serialize(layer.kernel_initializer),
-        "bias_initializer": initializers.serialize(layer.bias_initializer),
-        "kernel_regularizer": regularizers.serialize(layer.kernel_regularizer),
-        "bias_regularizer": regularizers.serialize(layer.bias_regularizer),
+        **{key: initializers.serialize(getattr(layer, key)) for key in (f"{name}_initializer" for name in arrays)},
+        **{key: regularizers.serialize(getattr(layer, key)) for key in (f"{name}_regularizer" for name in arrays)},
     }
 
 

@@ -11,7 +11,7 @@ from minicnn.arguments import refuse
 from minicnn.geometry import Windows, positive_int
 from minicnn.layers.base import Run
 from minicnn.layers.convolution import WindowedLayer
-from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
+from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads, weighted_config
 from minicnn.typing import Array, Config, Shape
 
 
@@ -114,12 +114,7 @@ class DepthwiseConv2D(WindowedLayer):
         return {
             **super().get_config(),
             "depth_multiplier": self.depth_multiplier,
-            "activation": activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "depthwise_initializer": initializers.serialize(self.depthwise_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "depthwise_regularizer": regularizers.serialize(self.depthwise_regularizer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            **weighted_config(self, ("depthwise",)),
         }
 
 
@@ -233,14 +228,7 @@ class SeparableConv2D(WindowedLayer):
             **super().get_config(),
             "filters": self.filters,
             "depth_multiplier": self.depth_multiplier,
-            "activation": activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "depthwise_initializer": initializers.serialize(self.depthwise_initializer),
-            "pointwise_initializer": initializers.serialize(self.pointwise_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "depthwise_regularizer": regularizers.serialize(self.depthwise_regularizer),
-            "pointwise_regularizer": regularizers.serialize(self.pointwise_regularizer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            **weighted_config(self, ("depthwise", "pointwise")),
         }
 
 

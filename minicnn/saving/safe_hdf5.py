@@ -25,6 +25,16 @@ from minicnn.typing import Array
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_ATTRIBUTE_BYTES = 1 << 20
 """16 times the longest list of names that Keras writes. Long texts lie elsewhere in the file and count as 16 bytes."""
+_DAMAGE: tuple[type[Exception], ...] = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    MemoryError,
+    struct.error,
+)
 _HEAP = b"GCOL\x01\0\0\0"
 _MAX_DEPTH = 64  # of nested groups in one name
 _NUMBERS = {np.dtype(t) for t in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")}
@@ -55,24 +65,18 @@ def opened_image(path: Path, image: bytes) -> Iterator[Reader]:
 
 
 @contextmanager
-def guarded(path: Path) -> Iterator[None]:
-    """What goes wrong in the HDF5 library inside the block, as a FileFormatError."""
+def guarded(path: Path, what: str = "damaged or incomplete", more: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """What goes wrong in a reading library inside the block, as a FileFormatError that says what the file is.
+
+    more: exceptions of that library's own.
+    """
     try:
         yield
     except MinicnnError:
         raise
-    except (
-        OSError,
-        RuntimeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        MemoryError,
-        struct.error,
-    ) as error:
+    except _DAMAGE + more as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FileFormatError(f"{path}: is damaged or incomplete ({reason}); get the file anew.") from error
+        raise FileFormatError(f"{path}: is {what} ({reason}); get the file anew.") from error
 
 
 def file_start(path: Path) -> bytes:

@@ -7,14 +7,14 @@ the last by the sizes that the archive states, which unpacking never goes beyond
 
 from __future__ import annotations
 
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from minicnn.errors import FileFormatError, MinicnnError
+from minicnn.errors import FileFormatError
+from minicnn.saving.safe_hdf5 import guarded
 
 SIGNATURE = b"PK\x03\x04"
 
@@ -43,27 +43,10 @@ def member_names(path: Path) -> list[str]:
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive, its members' names checked. What goes wrong in the block becomes a FileFormatError."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check_names(path, [info.orig_filename for info in archive.infolist()])
-            yield archive
-    except MinicnnError:
-        raise
-    except (
-        OSError,
-        RuntimeError,
-        LookupError,
-        ValueError,
-        AttributeError,
-        MemoryError,
-        OverflowError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        struct.error,
-    ) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FileFormatError(f"{path}: is a damaged or incomplete archive ({reason}); get the file anew.") from error
+    own = OverflowError, EOFError, zipfile.BadZipFile, zlib.error
+    with guarded(path, "a damaged or incomplete archive", own), zipfile.ZipFile(path) as archive:
+        _check_names(path, [info.orig_filename for info in archive.infolist()])
+        yield archive
 
 
 def _check_names(path: Path, names: list[str]) -> None:

@@ -26,11 +26,10 @@ from minicnn.kernels.direct import (
     frame_planes,
     pack_columns,
     pack_planes,
-    whole_vectors,
 )
 from minicnn.kernels.fused import RELU, activate, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
-from minicnn.kernels.tiles import Tiling
+from minicnn.kernels.tiles import Tiling, whole_vectors
 from minicnn.steps.pool_parts import (
     AVERAGE_POOL,
     MAX_POOL,

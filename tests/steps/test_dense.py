@@ -93,14 +93,14 @@ def test_the_plain_loops_are_the_same_program(size, n, monkeypatch):
         ("valid_taps_numba", valid_taps.valid_taps_blocked),
         ("valid_taps_streamed_numba", valid_taps.valid_taps_streamed),
         ("valid_taps_backward_numba", valid_taps.valid_taps_backward_blocked),
-        ("_tiling", lambda itemsize: Tiling(2, 3, 2, 0, 0, 4)),
+        ("tiling_for", lambda itemsize: Tiling(2, 3, 2, 0, 0, 4)),
     ):
         monkeypatch.setattr(dense, name, loops)
     assert_same(built(Dense(5, activation="relu"), 7), n)
 
 
 def test_a_cpu_without_a_vector_unit_takes_blas_for_large_layers(monkeypatch):
-    monkeypatch.setattr(dense, "_tiling", lambda itemsize: None)
+    monkeypatch.setattr(dense, "tiling_for", lambda itemsize: None)
     monkeypatch.setattr(dense, "is_large", lambda inputs, outputs: True)
     for name in ("valid_taps_numba", "valid_taps_streamed_numba", "valid_taps_backward_numba"):
         monkeypatch.setattr(dense, name, None)  # a call would fail
