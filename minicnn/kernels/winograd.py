@@ -20,8 +20,8 @@ product, (tiles, C)·(C, F). Derivatives follow from the transposed matrices; wi
     dL/dd   is a convolution of dz with the kernel turned around, filters and channels exchanged: Y again
 
 Its error in float32 is the definition's, 3e-7 of the largest output. One NaN or infinity spreads over its tile of
-pixels, and no further. On the sheet's exercise 7.1 (cnn_cifar10) it made a training step of 142 ms one of 110, and
-predicting 256 µs an image instead of 372 (2 cores of an AVX-512 Xeon). F(4x4,3x3), with 36 multiplications instead of
+pixels, and no further. On the sheet's exercise 7.1 (cnn_cifar10) it made a training step of 139 ms one of 106, and
+predicting 256 µs an image instead of 327 (2 cores of an AVX-512 Xeon). F(4x4,3x3), with 36 multiplications instead of
 144, was tried and left out: 7 % in predicting and nothing in training, for errors up to 1e-5. The loops would take its
 matrices.
 

@@ -8,8 +8,8 @@ Where a 2x2 pool follows, the row's four parts (even and odd windows of an even 
 runs of one length, so that pooling is arithmetic on whole runs. The reference is the layers' own code: tests hold both
 equal.
 
-Gained on the sheet's first model, against blocked im2col and one pass for each operation: README's table and
-bench/kernels.py have the figures.
+Gained against blocked im2col and one pass for each operation: compile(steps="layers") runs those, and bench/kernels.py
+has the times of this.
 """
 
 import numpy as np

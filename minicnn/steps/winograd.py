@@ -71,8 +71,8 @@ def winograd_pays(channels: int, filters: int, windows: Windows, tiling: Tiling)
     """Whether the products that are spared outweigh the transforms; channels and filters must be whole vectors besides.
 
     From 48 channels and filters and 36 windows on. ConvolutionStep's time over this step's, batch 128, float32, 2 cores
-    of an AVX-512 Xeon, predicting and training: 0.9, 0.96 on 16x16x32 to 32; 1.2, 1.2 on 16x16x48 to 48; 1.5, 1.4 on
-    16x16x64 to 64; 1.1, 1.1 on 6x6x64 to 64; at batch 64 2.6, 1.8 on 7x7x512 to 512; one image of 32x32x64 1.4, 1.7.
+    of an AVX-512 Xeon, predicting and training: 0.86, 0.93 on 16x16x32 to 32; 1.2, 1.3 on 16x16x48 to 48; 1.3, 1.4 on
+    16x16x64 to 64; 1.0, 1.1 on 6x6x64 to 64; at batch 64 2.7, 2.0 on 7x7x512 to 512; one image of 32x32x64 1.7, 1.7.
     """
     whole = channels % tiling.lanes == 0 and filters % tiling.lanes == 0
     return whole and min(channels, filters) >= 48 and windows.oh * windows.ow >= 36
