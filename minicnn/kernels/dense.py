@@ -8,7 +8,7 @@ are on a map of one pixel (valid_taps.py).
 import numpy as np
 
 from minicnn.geometry import Windows
-from minicnn.kernels.fused import LINEAR, activate, activation_gradient
+from minicnn.kernels.fused import LINEAR, activate_in_place, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.tiles import tiling_for
 from minicnn.kernels.valid_taps import valid_taps_backward_numba, valid_taps_numba, valid_taps_streamed_numba
@@ -100,7 +100,7 @@ def dense_blocked(x: Array, kernel: Array, bias: Array, code: int) -> Array:
         first, last = block * n // blocks, (block + 1) * n // blocks
         np.dot(x[first:last], kernel, y[first:last])
         for r in range(first, last):
-            activate(y[r], bias, code, y[r])
+            activate_in_place(y[r], bias, code)
     return y
 
 
@@ -115,7 +115,7 @@ def dense_few(x: Array, kernel: Array, bias: Array, code: int) -> Array:
             value, row = x[sample, i], kernel[i]
             for o in range(outputs):
                 sums[o] += value * row[o]
-        activate(sums, bias, code, sums)
+        activate_in_place(sums, bias, code)
     return y
 
 

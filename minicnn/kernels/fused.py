@@ -47,35 +47,56 @@ def rational_tanh(x: Any) -> Any:
 
 
 @inlined
-def activate(z: Array, bias: Array, code: int, y: Array) -> None:
-    """y[k] = f(z[k] + bias[k]) for all k < L; y may be z itself."""
-    zero = z.dtype.type(0)
+def activated(value: Any, code: int, zero: Any, itemsize: int) -> Any:
+    """f(value); zero and itemsize, its bytes, are of its dtype."""
     if code == RELU:
-        for k in range(z.size):
-            value = z[k] + bias[k]
-            y[k] = zero if value <= 0 else value  # NaN stays NaN
-    elif code == TANH and z.itemsize == 4:
-        for k in range(z.size):
-            y[k] = rational_tanh(z[k] + bias[k])
-    elif code == TANH:
-        for k in range(z.size):
-            y[k] = math.tanh(z[k] + bias[k])
-    else:
-        for k in range(z.size):
-            y[k] = z[k] + bias[k]
+        return zero if value <= 0 else value  # NaN stays NaN
+    if code == TANH:
+        return rational_tanh(value) if itemsize == 4 else math.tanh(value)
+    return value
+
+
+@inlined
+def activate(z: Array, bias: Array, code: int, y: Array) -> None:
+    """y[k] = f(z[k] + bias[k]) for all k < L; y may not be z."""
+    zero = z.dtype.type(0)
+    for k in range(z.size):
+        y[k] = activated(z[k] + bias[k], code, zero, z.itemsize)
+
+
+@inlined
+def activate_in_place(y: Array, bias: Array, code: int) -> None:
+    """y[k] = f(y[k] + bias[k]) for all k < L.
+
+    Not activate(y, bias, code, y): code that finds two of its arrays to be one takes a number at a time, a quarter as
+    fast for relu and an eighth for tanh.
+    """
+    zero = y.dtype.type(0)
+    for k in range(y.size):
+        y[k] = activated(y[k] + bias[k], code, zero, y.itemsize)
+
+
+@inlined
+def sloped(dy: Any, y: Any, code: int, zero: Any, one: Any) -> Any:
+    """dy · f'(z) from y = f(z); zero and one are of their dtype."""
+    if code == RELU:
+        return dy if y > 0 else zero
+    return dy * (one - y * y) if code == TANH else dy
 
 
 @inlined
 def activation_gradient(dy: Array, y: Array, code: int, dz: Array) -> None:
-    """dz[k] = dy[k] · f'(z[k]) from y = f(z), for all k < L; dz may be dy itself."""
+    """dz[k] = dy[k] · f'(z[k]) from y = f(z), for all k < L; dz may not be dy."""
     zero, one = dy.dtype.type(0), dy.dtype.type(1)
-    if code == RELU:
-        for k in range(dy.size):
-            value = dy[k]
-            dz[k] = value if y[k] > 0 else zero
-    elif code == TANH:
-        for k in range(dy.size):
-            dz[k] = dy[k] * (one - y[k] * y[k])
-    else:
-        for k in range(dy.size):
-            dz[k] = dy[k]
+    for k in range(dy.size):
+        gradient = dy[k]  # read first: a conditional read would be a jump
+        dz[k] = sloped(gradient, y[k], code, zero, one)
+
+
+@inlined
+def activation_gradient_in_place(dz: Array, y: Array, code: int) -> None:
+    """activation_gradient, with dy in dz to begin with; fast where y is not dz (see activate_in_place)."""
+    zero, one = dz.dtype.type(0), dz.dtype.type(1)
+    for k in range(dz.size):
+        gradient = dz[k]
+        dz[k] = sloped(gradient, y[k], code, zero, one)

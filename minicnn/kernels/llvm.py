@@ -13,6 +13,9 @@ van de Geijn 2008, "Anatomy of high-performance matrix multiplication"), emitted
                 c[m, v] += a[m] * b[v]               one fused multiply-add a register
     store c
 
+A pooled tile is the same nest, with four sums for each result, one for each window of a 2x2 pool, of which it stores
+the largest or the mean: what a pool leaves of a convolution never goes through memory.
+
 Against the blocked im2col and np.dot it makes LeNet's convolutions 3 to 5 times as fast (those products are too small
 for BLAS to warm up on) and needs no im2col buffer anywhere. jit.py and tiles.py import it, when a kernel is compiled.
 """
@@ -31,16 +34,17 @@ class VectorUnit:
     """What a CPU computes with: bytes of one vector register, and the largest tile that its registers hold.
 
     rows: by the number of vectors a row (index 0 is one vector), how many rows of accumulators fit beside one row
-    of b and a broadcast value.
+    of b and a broadcast value. pooled: the same for pooled tiles, whose rows take four times the registers.
     """
 
     width: int
     rows: tuple[int, ...]
+    pooled: tuple[int, ...]
 
 
-AVX512 = VectorUnit(64, (16, 14, 9, 6))  # 32 registers
-AVX2 = VectorUnit(32, (12, 6))  # 16 registers
-NEON = VectorUnit(16, (16, 14, 9, 6))  # 32 registers
+AVX512 = VectorUnit(64, (16, 14, 9, 6), (6, 3))  # 32 registers
+AVX2 = VectorUnit(32, (12, 6), (2,))  # 16 registers
+NEON = VectorUnit(16, (16, 14, 9, 6), (6, 3))  # 32 registers
 
 
 def vector_unit() -> VectorUnit | None:
@@ -65,48 +69,69 @@ def tile_product(  # type: ignore[no-untyped-def]
     """tiles.tile_product for compiled code: the same arguments. A call of the machine code that `provide` made."""
     integer = types.intp
     signature = types.void(a, *[integer] * 4, b, *[integer] * 3, c, *[integer] * 6, types.boolean)
+    return signature, _call("tile", (0, 5, 9), (2, 3, 4, 7, 8, 11, 12, 13, 14, 15, 16))
+
+
+@intrinsic
+def pooled_tile_product(  # type: ignore[no-untyped-def]
+    typingctx, a, a0, a_row, a_in, a_out, b, b0, b_in, b_out, across, down, bias, bias0, c, c0, c_row,
+    n_in, n_out, rows, columns, turned, mean,
+):  # fmt: skip
+    """tiles.pooled_tile_product for compiled code: the same arguments."""
+    integer = types.intp
+    signature = types.void(
+        a, *[integer] * 4, b, *[integer] * 5, bias, integer, c, *[integer] * 6, types.boolean, types.boolean
+    )
+    return signature, _call("pooled", (0, 5, 11, 13), (2, 3, 4, 7, 8, 9, 10, 15, 16, 17, 18, 19, 20, 21))
+
+
+def _call(name: str, arrays: tuple[int, ...], numbers: tuple[int, ...]) -> Any:
+    """How an intrinsic calls machine code of `provide`.
+
+    arrays: which of its arguments are arrays; behind each stands the place of its first number. numbers: the others.
+    """
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        addresses = []
-        for k in (0, 5, 9):  # of a[a0], b[b0], c[c0]
+        index, addresses = ir.IntType(64), []
+        for k in arrays:
             array = context.make_array(signature.args[k])(context, builder, args[k])
             addresses.append(builder.gep(array.data, [args[k + 1]]))
-        strides = [args[k] for k in (2, 3, 4, 7, 8, 11, 12, 13, 14, 15)]
-        name = _symbol(a.dtype)
-        pointer, index = addresses[0].type, ir.IntType(64)
-        kind = ir.FunctionType(ir.VoidType(), [pointer] * 3 + [index] * 11)
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
-        builder.call(function, [*addresses, *strides, builder.zext(args[16], index)])
+        given = [args[k] if args[k].type == index else builder.zext(args[k], index) for k in numbers]
+        kind = ir.FunctionType(ir.VoidType(), [addresses[0].type] * len(addresses) + [index] * len(given))
+        function = cgutils.get_or_insert_function(builder.module, kind, _symbol(name, signature.args[0].dtype))
+        builder.call(function, [*addresses, *given])
         return context.get_dummy_value()
 
-    return signature, codegen
+    return codegen
 
 
-def _symbol(dtype: Any) -> str:
-    return f"minicnn_tile_product_{dtype}"
+def _symbol(name: str, dtype: Any) -> str:
+    return f"minicnn_{name}_product_{dtype}"
 
 
-_provided: dict[int, Any] = {}
+_provided: dict[tuple[str, int], Any] = {}
 
 
-def provide(itemsize: int) -> None:
-    """Make the machine code of tile products of numbers of this size, once a process, under the name kernels call it
-    by.
+def provide(name: str, itemsize: int) -> None:
+    """Make the machine code of the "tile" or "pooled" products of numbers of this size, once a process, under the name
+    that kernels call it by.
 
     Compiled on its own, and cached if there is a place for it: as a part of each kernel it would double the time that
     compiling takes.
     """
-    if itemsize in _provided:
+    if (name, itemsize) in _provided:
         return
-    dtype, function = {4: (types.float32, _tile_of_float32), 8: (types.float64, _tile_of_float64)}[itemsize]
+    functions = {"tile": (_tile_of_float32, _tile_of_float64), "pooled": (_pooled_of_float32, _pooled_of_float64)}
+    dtype, function = (types.float32, functions[name][0]) if itemsize == 4 else (types.float64, functions[name][1])
+    pointers, integers = (3, 11) if name == "tile" else (4, 14)
     pointer = types.CPointer(dtype)  # type: ignore[attr-defined]
-    kind = types.void(pointer, pointer, pointer, *[types.intp] * 11)
+    kind = types.void(*[pointer] * pointers, *[types.intp] * integers)
     try:
         compiled = numba.cfunc(kind, cache=True)(function)
     except RuntimeError:  # no folder to cache in: jit.py warns of it
         compiled = numba.cfunc(kind)(function)
-    binding.add_symbol(_symbol(dtype), compiled.address)
-    _provided[itemsize] = compiled
+    binding.add_symbol(_symbol(name, dtype), compiled.address)
+    _provided[name, itemsize] = compiled
 
 
 def _tile_of_float32(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add):  # type: ignore[no-untyped-def]
@@ -117,6 +142,22 @@ def _tile_of_float64(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_ou
     _emit_tiles(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add)
 
 
+def _pooled_of_float32(  # type: ignore[no-untyped-def]
+    a, b, bias, c, a_row, a_in, a_out, b_in, b_out, across, down, c_row, n_in, n_out, rows, columns, turned, mean
+):
+    _emit_pooled(
+        a, b, bias, c, a_row, a_in, a_out, b_in, b_out, across, down, c_row, n_in, n_out, rows, columns, turned, mean
+    )
+
+
+def _pooled_of_float64(  # type: ignore[no-untyped-def]
+    a, b, bias, c, a_row, a_in, a_out, b_in, b_out, across, down, c_row, n_in, n_out, rows, columns, turned, mean
+):
+    _emit_pooled(
+        a, b, bias, c, a_row, a_in, a_out, b_in, b_out, across, down, c_row, n_in, n_out, rows, columns, turned, mean
+    )
+
+
 @intrinsic
 def _emit_tiles(  # type: ignore[no-untyped-def]
     typingctx, a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add
@@ -125,21 +166,78 @@ def _emit_tiles(  # type: ignore[no-untyped-def]
     signature = types.void(a, b, c, *[types.intp] * 11)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        unit = vector_unit() or VectorUnit(16, (4,))
-        real, index = context.get_data_type(a.dtype), ir.IntType(64)
-        lanes = unit.width // context.get_abi_sizeof(real)
+        unit, vector = _unit_and_vector(context, a.dtype)
         pa, pb, pc, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add = args
-        adding = builder.icmp_signed("!=", add, ir.Constant(index, 0))
-        vectors = builder.udiv(columns, ir.Constant(index, lanes))
+        adding = builder.icmp_signed("!=", add, _number(0))
+        vectors = builder.udiv(columns, _number(vector.count))
         end = builder.append_basic_block("end")
         # One number for the tile size: rows + 32 * vectors.
-        jump = builder.switch(builder.add(rows, builder.mul(vectors, ir.Constant(index, 32))), end)
-        nest = _Nest(real, lanes, (pa, pb, pc), (a_row, a_in, a_out, b_in, b_out, c_row), (n_in, n_out), adding)
+        jump = builder.switch(builder.add(rows, builder.mul(vectors, _number(32))), end)
+        nest = _Nest(vector, pa, pb, (a_in, a_out, b_in, b_out), (n_in, n_out))
         for v, limit in enumerate(unit.rows, start=1):
             for m in range(1, limit + 1):
                 block = builder.append_basic_block(f"tile_{m}x{v}")
-                jump.add_case(ir.Constant(index, m + 32 * v), block)
-                nest.emit(ir.IRBuilder(block), m, v, end)
+                jump.add_case(_number(m + 32 * v), block)
+                inside = ir.IRBuilder(block)
+                places = {(i, j): _place(inside, vector, pc, c_row, i, j) for i in range(m) for j in range(v)}
+                initial = _zeros_or_loaded(inside, vector, places, adding)
+                sums = nest.emit(inside, _multiples(inside, a_row, m), _vectors(vector, v), initial)
+                for at, total in sums.items():
+                    _store(inside, total, places[at])
+                inside.branch(end)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _emit_pooled(  # type: ignore[no-untyped-def]
+    typingctx, a, b, bias, c, a_row, a_in, a_out, b_in, b_out, across, down, c_row, n_in, n_out, rows, columns,
+    turned, mean,
+):  # fmt: skip
+    """As _emit_tiles, for pooled tiles: a pool's windows are four rows of a; turned, two vectors of two rows of b."""
+    signature = types.void(a, b, bias, c, *[types.intp] * 14)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        unit, vector = _unit_and_vector(context, a.dtype)
+        pa, pb, p_bias, pc, a_row, a_in, a_out, b_in, b_out, across, down, c_row, n_in, n_out = args[:14]
+        rows, columns, turned, mean = args[14:]
+        averaging = builder.icmp_signed("!=", mean, _number(0))
+        vectors = builder.udiv(columns, _number(vector.count))
+        quarters = [_number(0), across, down, builder.add(across, down)]
+        halves = [_number(0), _number(vector.count)]
+        halves += [builder.add(down, half) for half in halves]
+        end = builder.append_basic_block("end")
+        size = builder.add(rows, builder.mul(vectors, _number(32)))
+        jump = builder.switch(builder.add(size, builder.mul(turned, _number(1024))), end)
+        nest = _Nest(vector, pa, pb, (a_in, a_out, b_in, b_out), (n_in, n_out))
+        sizes = [(m, v, False) for v, limit in enumerate(unit.pooled, start=1) for m in range(1, limit + 1)]
+        sizes += [(m, 1, True) for m in range(1, unit.pooled[0] + 1)]
+        for m, v, in_b in sizes:
+            block = builder.append_basic_block(f"pooled_{m}x{v}")
+            jump.add_case(_number(m + 32 * v + 1024 * in_b), block)
+            inside = ir.IRBuilder(block)
+            of_rows, of_vectors = _multiples(inside, a_row, m), _vectors(vector, v)
+            if in_b:
+                groups = {(i, 0): [(i, q) for q in range(4)] for i in range(m)}
+                biases = [_spread(inside, vector, inside.load(inside.gep(p_bias, [_number(i)]))) for i in range(m)]
+                initial = {at: biases[i] for (i, _), group in groups.items() for at in group}
+                sums = nest.emit(inside, of_rows, halves, initial)
+                for i in range(m):  # from left and right halves of a row to its even and its odd windows
+                    for left, right in ((0, 1), (2, 3)):
+                        halves_of_row = sums[i, left], sums[i, right]
+                        sums[i, left], sums[i, right] = (_every_other(inside, *halves_of_row, k) for k in range(2))
+            else:
+                groups = {(i, j): [(4 * i + q, j) for q in range(4)] for i in range(m) for j in range(v)}
+                biases = [_load(inside, vector, inside.gep(p_bias, [offset])) for offset in of_vectors]
+                initial = {at: biases[j] for (_, j), group in groups.items() for at in group}
+                windows = [inside.add(offset, quarter) for offset in of_rows for quarter in quarters]
+                sums = nest.emit(inside, windows, of_vectors, initial)
+            pooled = _pool(inside, vector, [[sums[at] for at in group] for group in groups.values()], averaging)
+            for (i, j), value in zip(groups, pooled, strict=True):
+                _store(inside, value, _place(inside, vector, pc, c_row, i, j))
+            inside.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
@@ -148,109 +246,155 @@ def _emit_tiles(  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class _Nest:
-    """The loop nest of one tile: `rows` x `vectors` accumulators over two nested reductions."""
+    """The loop nest of all tiles: sums of products over two nested strides, each in a vector register."""
 
-    real: Any
-    lanes: int
-    pointers: tuple[Any, Any, Any]
-    strides: tuple[Any, ...]
+    vector: Any
+    a: Any
+    b: Any
+    strides: tuple[Any, Any, Any, Any]
     counts: tuple[Any, Any]
-    add: Any
 
-    def emit(self, builder: Any, rows: int, vectors: int, end: Any) -> None:
-        index, vector = ir.IntType(64), ir.VectorType(self.real, self.lanes)
-        pa, pb, pc = self.pointers
-        a_row, a_in, a_out, b_in, b_out, c_row = self.strides
-        tile = [(m, v) for m in range(rows) for v in range(vectors)]
+    def emit(self, builder: Any, a_offsets: list[Any], b_offsets: list[Any], initial: dict[Any, Any]) -> dict[Any, Any]:
+        """The sums by (row, vector): of each number of a, spread over a vector, times each vector of b.
+
+        initial: what they begin as. Leaves builder behind the loops.
+        """
+        index, vector = ir.IntType(64), self.vector
+        a_in, a_out, b_in, b_out = self.strides
         function = builder.function
-
-        def constant(value: int) -> Any:
-            return ir.Constant(index, value)
-
-        def load(builder: Any, pointer: Any) -> Any:
-            value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
-            value.align = 4
-            return value
-
-        def advanced(builder: Any, pointer: Any, stride: Any) -> Any:
-            return builder.gep(pointer, [stride])
-
-        a_of = [builder.mul(a_row, constant(m)) for m in range(rows)]
-        c_of = {}
-        for m in range(rows):
-            row = builder.gep(pc, [builder.mul(c_row, constant(m))])
-            for v in range(vectors):
-                c_of[m, v] = builder.gep(row, [constant(v * self.lanes)])
-
-        # Accumulators begin as c or as zero.
-        begin, reading, outer, inner, next_outer, done = (
-            function.append_basic_block(f"{part}_{rows}x{vectors}")
-            for part in ("begin", "reading", "outer", "inner", "next", "done")
+        outer, inner, next_outer, done = (
+            function.append_basic_block(name) for name in ("outer", "inner", "next_outer", "done")
         )
-        start = builder.block
-        builder.cbranch(self.add, reading, begin)
-        builder = ir.IRBuilder(reading)
-        held = {t: load(builder, c_of[t]) for t in tile}
-        builder.branch(begin)
-        builder = ir.IRBuilder(begin)
-        zero = ir.Constant(vector, [0.0] * self.lanes)
-        initial = {}
-        for t in tile:
-            initial[t] = builder.phi(vector)
-            initial[t].add_incoming(zero, start)
-            initial[t].add_incoming(held[t], reading)
+        begin = builder.block
         builder.branch(outer)
 
-        builder = ir.IRBuilder(outer)
-        i, qa, qb = builder.phi(index), builder.phi(pa.type), builder.phi(pb.type)
-        sums = {t: builder.phi(vector) for t in tile}
-        for phi, value in ((i, constant(0)), (qa, pa), (qb, pb), *((sums[t], initial[t]) for t in tile)):
+        builder.position_at_end(outer)
+        i, qa, qb = builder.phi(index), builder.phi(self.a.type), builder.phi(self.b.type)
+        sums = {t: builder.phi(vector) for t in initial}
+        for phi, value in ((i, _number(0)), (qa, self.a), (qb, self.b), *((sums[t], initial[t]) for t in initial)):
             phi.add_incoming(value, begin)
         builder.branch(inner)
 
-        builder = ir.IRBuilder(inner)
-        k, ra, rb = builder.phi(index), builder.phi(pa.type), builder.phi(pb.type)
-        running = {t: builder.phi(vector) for t in tile}
-        for phi, value in ((k, constant(0)), (ra, qa), (rb, qb), *((running[t], sums[t]) for t in tile)):
+        builder.position_at_end(inner)
+        k, ra, rb = builder.phi(index), builder.phi(self.a.type), builder.phi(self.b.type)
+        running = {t: builder.phi(vector) for t in initial}
+        for phi, value in ((k, _number(0)), (ra, qa), (rb, qb), *((running[t], sums[t]) for t in initial)):
             phi.add_incoming(value, outer)
+        kind = "f32" if vector.element == ir.FloatType() else "f64"
         fma = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(vector, [vector] * 3),
-            f"llvm.fma.v{self.lanes}f{32 if self.real == ir.FloatType() else 64}",
+            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{vector.count}{kind}"
         )
-        b_row = [load(builder, builder.gep(rb, [constant(v * self.lanes)])) for v in range(vectors)]
-        undefined = ir.Constant(vector, ir.Undefined)
-        first = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        row = [_load(builder, vector, builder.gep(rb, [offset])) for offset in b_offsets]
         updated = {}
-        for m in range(rows):
-            value = builder.load(builder.gep(ra, [a_of[m]]))
-            spread = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-            spread = builder.shuffle_vector(spread, undefined, first)
-            for v in range(vectors):
-                updated[m, v] = builder.call(fma, [spread, b_row[v], running[m, v]])
-        k_next = builder.add(k, constant(1))
-        for phi, value in (
-            (k, k_next),
-            (ra, advanced(builder, ra, a_in)),
-            (rb, advanced(builder, rb, b_in)),
-            *((running[t], updated[t]) for t in tile),
-        ):
+        for m, offset in enumerate(a_offsets):
+            value = _spread(builder, vector, builder.load(builder.gep(ra, [offset])))
+            for v in range(len(row)):
+                updated[m, v] = builder.call(fma, [value, row[v], running[m, v]])
+        k_next = builder.add(k, _number(1))
+        steps = ((k, k_next), (ra, builder.gep(ra, [a_in])), (rb, builder.gep(rb, [b_in])))
+        for phi, value in (*steps, *((running[t], updated[t]) for t in initial)):
             phi.add_incoming(value, inner)
         builder.cbranch(builder.icmp_signed("<", k_next, self.counts[0]), inner, next_outer)
 
-        builder = ir.IRBuilder(next_outer)
-        i_next = builder.add(i, constant(1))
-        for phi, value in (
-            (i, i_next),
-            (qa, advanced(builder, qa, a_out)),
-            (qb, advanced(builder, qb, b_out)),
-            *((sums[t], updated[t]) for t in tile),
-        ):
+        builder.position_at_end(next_outer)
+        i_next = builder.add(i, _number(1))
+        steps = ((i, i_next), (qa, builder.gep(qa, [a_out])), (qb, builder.gep(qb, [b_out])))
+        for phi, value in (*steps, *((sums[t], updated[t]) for t in initial)):
             phi.add_incoming(value, next_outer)
         builder.cbranch(builder.icmp_signed("<", i_next, self.counts[1]), outer, done)
+        builder.position_at_end(done)
+        return updated
 
-        builder = ir.IRBuilder(done)
-        for t in tile:
-            store = builder.store(updated[t], builder.bitcast(c_of[t], vector.as_pointer()))
-            store.align = 4
-        builder.branch(end)
+
+def _zeros_or_loaded(builder: Any, vector: Any, places: dict[Any, Any], loading: Any) -> dict[Any, Any]:
+    """For each place zeros, or what is in memory there. Leaves builder where both ways meet."""
+    reading, begin = (builder.function.append_basic_block(name) for name in ("reading", "begin"))
+    start = builder.block
+    builder.cbranch(loading, reading, begin)
+    builder.position_at_end(reading)
+    held = {t: _load(builder, vector, place) for t, place in places.items()}
+    builder.branch(begin)
+    builder.position_at_end(begin)
+    initial = {t: builder.phi(vector) for t in places}
+    for t, phi in initial.items():
+        phi.add_incoming(ir.Constant(vector, [0.0] * vector.count), start)
+        phi.add_incoming(held[t], reading)
+    return initial
+
+
+def _pool(builder: Any, vector: Any, groups: list[list[Any]], averaging: Any) -> list[Any]:
+    """Of each four vectors the largest, where NaN wins, or the mean of their relu. Leaves builder where both meet."""
+    largest, mean, end = (builder.function.append_basic_block(name) for name in ("largest", "mean", "pooled"))
+    builder.cbranch(averaging, mean, largest)
+    builder.position_at_end(largest)
+    best = []
+    for group in groups:
+        value = group[0]
+        for other in group[1:]:
+            wins = builder.or_(builder.fcmp_ordered(">", other, value), builder.fcmp_unordered("uno", other, other))
+            value = builder.select(wins, other, value)
+        best.append(value)
+    builder.branch(end)
+    builder.position_at_end(mean)
+    zero, quarter = (ir.Constant(vector, [number] * vector.count) for number in (0.0, 0.25))
+    means = []
+    for group in groups:
+        p, q, r, s = (builder.select(builder.fcmp_ordered("<=", z, zero), zero, z) for z in group)
+        means.append(builder.fmul(quarter, builder.fadd(builder.fadd(builder.fadd(p, q), r), s)))
+    builder.branch(end)
+    builder.position_at_end(end)
+    results = []
+    for one, other in zip(best, means, strict=True):
+        results.append(builder.phi(vector))
+        results[-1].add_incoming(one, largest)
+        results[-1].add_incoming(other, mean)
+    return results
+
+
+def _unit_and_vector(context: Any, dtype: Any) -> tuple[VectorUnit, Any]:
+    unit = vector_unit() or VectorUnit(16, (4,), (1,))
+    real = context.get_data_type(dtype)
+    return unit, ir.VectorType(real, unit.width // context.get_abi_sizeof(real))
+
+
+def _number(value: int) -> Any:
+    return ir.Constant(ir.IntType(64), value)
+
+
+def _multiples(builder: Any, stride: Any, count: int) -> list[Any]:
+    return [builder.mul(stride, _number(k)) for k in range(count)]
+
+
+def _vectors(vector: Any, count: int) -> list[Any]:
+    return [_number(k * vector.count) for k in range(count)]
+
+
+def _place(builder: Any, vector: Any, start: Any, row: Any, m: int, v: int) -> Any:
+    """Of the v-th vector in the m-th row from `start` on."""
+    return builder.gep(start, [builder.add(builder.mul(row, _number(m)), _number(v * vector.count))])
+
+
+def _load(builder: Any, vector: Any, place: Any) -> Any:
+    value = builder.load(builder.bitcast(place, vector.as_pointer()))
+    value.align = 4
+    return value
+
+
+def _every_other(builder: Any, left: Any, right: Any, first: int) -> Any:
+    """Of two vectors, one behind the other, the numbers `first`, `first` + 2, ..."""
+    count = left.type.count
+    places = ir.Constant(ir.VectorType(ir.IntType(32), count), [2 * k + first for k in range(count)])
+    return builder.shuffle_vector(left, right, places)
+
+
+def _store(builder: Any, value: Any, place: Any) -> None:
+    builder.store(value, builder.bitcast(place, value.type.as_pointer())).align = 4
+
+
+def _spread(builder: Any, vector: Any, number: Any) -> Any:
+    """A vector of one number."""
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(
+        builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0)), undefined, first
+    )

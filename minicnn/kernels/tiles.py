@@ -53,6 +53,43 @@ def tile_product(
             c[c0 + m * c_row + f] = total
 
 
+@generated
+def pooled_tile_product(
+    a: Array, a0: int, a_row: int, a_in: int, a_out: int,
+    b: Array, b0: int, b_in: int, b_out: int, across: int, down: int,
+    bias: Array, bias0: int, c: Array, c0: int, c_row: int,
+    n_in: int, n_out: int, rows: int, columns: int, turned: bool, mean: bool,
+) -> None:  # fmt: skip
+    """A tile of tile_product whose results are those of a 2x2 pool: four products for each number of c.
+
+        c[m, f] = the largest over r, s < 2 of bias[f] + Σ over i < n_out, k < n_in of a[m, i, k, r, s] · b[i, k, f]
+
+    where a[m, i, k, r, s] is r·down + s·across behind a[m, i, k] of tile_product. mean: not the largest, but the mean
+    of relu. NaN is larger than all. columns is one or two vectors.
+
+    turned, the windows lie in b: c[m, f] is pooled from bias[m] + Σ a[m, i, k] · b[i, k, 2·f + s + r·down]; across is
+    not used, and columns is one vector.
+    """
+    a, b, c, bias = a.reshape(-1), b.reshape(-1), c.reshape(-1), bias.reshape(-1)
+    zero, quarter = a.dtype.type(0), a.dtype.type(0.25)
+    for m in range(rows):
+        for f in range(columns):
+            pooled = zero
+            for window in range(4):
+                r, s = window // 2, window % 2
+                pa = a0 + m * a_row + (0 if turned else r * down + s * across)
+                pb = b0 + (2 * f + s + r * down if turned else f)
+                total = bias[bias0 + (m if turned else f)]
+                for i in range(n_out):
+                    for k in range(n_in):
+                        total += a[pa + i * a_out + k * a_in] * b[pb + i * b_out + k * b_in]
+                if mean:
+                    pooled += zero if total <= 0 else quarter * total
+                elif window == 0 or total > pooled or total != total:
+                    pooled = total
+            c[c0 + m * c_row + f] = pooled
+
+
 @inlined
 def rows_product(
     a: Array, a0: int, a_row: int, a_in: int, a_out: int,
@@ -76,6 +113,28 @@ def rows_product(
 
 
 @inlined
+def pooled_rows_product(
+    a: Array, a0: int, a_row: int, a_in: int, a_out: int,
+    b: Array, b0: int, b_in: int, b_out: int, across: int, down: int,
+    bias: Array, bias0: int, c: Array, c0: int, c_row: int,
+    n_in: int, n_out: int, rows: int, columns: int, turned: bool, mean: bool, tiling: Tiling,
+) -> None:  # fmt: skip
+    """rows_product for pooled_tile_product, with the tiling of pooled tiles."""
+    limit = tiling[columns // tiling[0]]
+    tiles = (rows + limit - 1) // limit
+    first = 0
+    for tile in range(tiles):
+        last = (tile + 1) * rows // tiles
+        pooled_tile_product(
+            a, a0 + first * a_row, a_row, a_in, a_out,
+            b, b0, b_in, b_out, across, down,
+            bias, bias0 + (first if turned else 0), c, c0 + first * c_row, c_row,
+            n_in, n_out, last - first, columns, turned, mean,
+        )  # fmt: skip
+        first = last
+
+
+@inlined
 def whole_vectors(count: int, lanes: int) -> int:
     """count rounded up to a multiple of lanes."""
     return (count + lanes - 1) // lanes * lanes
@@ -87,12 +146,23 @@ def tiling_for(itemsize: int) -> Tiling | None:
 
     Kernels take it as an argument, so that none runs before the machine code it calls is there.
     """
+    return _tiling("tile", itemsize)
+
+
+@cache
+def pooled_tiling_for(itemsize: int) -> Tiling | None:
+    """tiling_for, of pooled tiles."""
+    return _tiling("pooled", itemsize)
+
+
+def _tiling(name: str, itemsize: int) -> Tiling | None:
     from minicnn.kernels import llvm  # imports Numba
 
     unit = llvm.vector_unit()
     if unit is None:
         return None
-    llvm.provide(itemsize)
+    llvm.provide(name, itemsize)
     lanes = unit.width // itemsize
-    limits = (*unit.rows, 0, 0, 0)
-    return Tiling(lanes, limits[0], limits[1], limits[2], limits[3], lanes * len(unit.rows))
+    rows = unit.rows if name == "tile" else unit.pooled
+    limits = (*rows, 0, 0, 0)
+    return Tiling(lanes, limits[0], limits[1], limits[2], limits[3], lanes * len(rows))

@@ -38,7 +38,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from minicnn.geometry import Windows
 from minicnn.kernels.jit import inlined
-from minicnn.kernels.tiles import Tiling, tile_product
+from minicnn.kernels.tiles import Tiling, pooled_tile_product, tile_product
 from minicnn.typing import Array
 
 SLOTS = 8
@@ -213,6 +213,22 @@ def transform_outputs(
                     y, ((image * grid.oh + row + p) * grid.ow + tile * m) * filters + f, filters,
                     places, 1, min(m, grid.ow - tile * m), width, False,
                 )  # fmt: skip
+
+
+@inlined
+def pool_outputs(
+    products: Array, plane: int, first: int, strips: int, across: int, outputs: Array, bias: Array, mean: bool,
+    y: Array, filters: int, f: int, width: int, tiling: Tiling,
+) -> None:  # fmt: skip
+    """transform_outputs and a pool of each tile's 2x2 outputs: one number a tile and filter (pooled_tile_product)."""
+    places = outputs.shape[1]
+    for tile in range(strips * across):
+        for k in range(0, width, tiling.widest):
+            pooled_tile_product(
+                outputs, 0, 0, 1, 0, products, tile * width + k, plane, 0, places, 2 * places,
+                bias, f + k, y, (first * across + tile) * filters + f + k, 0,
+                places, 1, 1, min(tiling.widest, width - k), False, mean,
+            )  # fmt: skip
 
 
 @inlined

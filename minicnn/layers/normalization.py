@@ -137,6 +137,11 @@ class BatchNormalization(Layer):
             mean, variance = self.state["moving_mean"].copy(), self.state["moving_variance"]
         return mean, 1 / np.sqrt(variance + rows.dtype.type(self.epsilon)), from_batch
 
+    def moving_affine(self) -> tuple[Array, Array, Array]:
+        """mean, scale and beta (C,) of y = (x − mean)·scale + beta, what predicting does."""
+        mean, variance = self.state["moving_mean"], self.state["moving_variance"]
+        return mean, self.gamma() / np.sqrt(variance + mean.dtype.type(self.epsilon)), self.beta()
+
     def gamma(self) -> Array:
         """gamma (C,), ones if the layer does not scale."""
         return self.params["gamma"] if self.scale else np.ones_like(self.state["moving_mean"])

@@ -18,6 +18,7 @@ from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
 from minicnn.losses import Loss
 from minicnn.steps.convolution_kernels import convolution_backward, convolution_forward
 from minicnn.steps.pool_parts import AVERAGE_POOL, MAX_POOL, NO_POOL
+from minicnn.steps.pooled import predict_pooled
 from minicnn.typing import Array
 
 _NOTHING = (0, 0, 0, 0)
@@ -46,6 +47,8 @@ class ConvolutionStep:
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         windows, layer = self.windows, self.convolution
+        if self.pool and not run.keep:
+            return predict_pooled(x, layer, windows, self.code, self.pool, self.few), None
         halved = 2 if self.pool else 1
         shape = len(x), windows.oh // halved, windows.ow // halved, layer.filters
         y = workspace.empty(shape, x.dtype)

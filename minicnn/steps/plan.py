@@ -21,6 +21,7 @@ from minicnn.losses import Loss
 from minicnn.steps.convolution import convolution_rule
 from minicnn.steps.dense import dense_rule
 from minicnn.steps.normalization import normalization_pool_rule
+from minicnn.steps.normalized_convolution import normalized_convolution_rule
 from minicnn.steps.valid_taps import valid_taps_rule
 from minicnn.steps.winograd import winograd_rule
 from minicnn.typing import Array
@@ -194,6 +195,7 @@ LAYER_RULES: tuple[Rule, ...] = (logits_rule, layer_rule)
 RULES: tuple[Rule, ...] = (
     logits_rule,
     valid_taps_rule,
+    normalized_convolution_rule,
     winograd_rule,
     convolution_rule,
     normalization_pool_rule,

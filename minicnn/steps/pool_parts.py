@@ -7,7 +7,7 @@ largest, or one bit for each part that relu let through.
 
 import numpy as np
 
-from minicnn.kernels.fused import RELU, activate
+from minicnn.kernels.fused import RELU, activate_in_place
 from minicnn.kernels.jit import inlined
 from minicnn.typing import Array
 
@@ -40,7 +40,7 @@ def max_of_parts(z: Array, bias: Array, code: int, y: Array, index: Array) -> No
         if code == RELU:
             for k in range(length):
                 index[k] = np.uint8(DEAD) if y[k] + bias[k] <= 0 else index[k]
-    activate(y, bias[:length], code, y)
+    activate_in_place(y, bias[:length], code)
 
 
 @inlined

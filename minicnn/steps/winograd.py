@@ -17,6 +17,7 @@ from minicnn.layers import Conv2D, Layer, Run
 from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
 from minicnn.losses import Loss
 from minicnn.steps.convolution import activation_code
+from minicnn.steps.pool_parts import NO_POOL
 from minicnn.steps.winograd_kernels import winograd_forward, winograd_gradient
 from minicnn.typing import Array
 
@@ -43,7 +44,22 @@ class WinogradStep:
         transform = transform_for(x.dtype.name)
         grid = grid_of(x.shape[1:3], self.windows, transform.m)
         bias = bias_or_zeros(layer) if layer.use_bias or self.code != LINEAR else np.empty(0, x.dtype)
-        winograd_forward(x, layer.params["kernel"], bias, grid, self.code, transform, self.tiling, y)
+        none = np.empty(0, x.dtype)
+        winograd_forward(
+            x,
+            layer.params["kernel"],
+            bias,
+            grid,
+            self.code,
+            transform,
+            self.tiling,
+            NO_POOL,
+            self.tiling,
+            none,
+            none,
+            none,
+            y,
+        )
         return y, (x, None if self.code == LINEAR else y)
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
@@ -60,7 +76,21 @@ class WinogradStep:
         dx = workspace.empty(x.shape, x.dtype)
         kernel, no_bias = turned_around(layer.params["kernel"]), np.empty(0, x.dtype)
         turned = grid_of(self.windows.out, turned_windows(self.windows, map_size), transform.m)
-        winograd_forward(dz, kernel, no_bias, turned, LINEAR, transform, self.tiling, dx)
+        winograd_forward(
+            dz,
+            kernel,
+            no_bias,
+            turned,
+            LINEAR,
+            transform,
+            self.tiling,
+            NO_POOL,
+            self.tiling,
+            no_bias,
+            no_bias,
+            no_bias,
+            dx,
+        )
         return dx
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ arithmetic: the plain additions that they stand for would be an eighth of its op
 
 import numpy as np
 
-from minicnn.kernels.fused import LINEAR, activate, activation_gradient
+from minicnn.kernels.fused import LINEAR, activate_in_place, activation_gradient_in_place
 from minicnn.kernels.jit import compiled, prange
 from minicnn.kernels.tiles import Tiling, rows_product
 from minicnn.kernels.winograd import (
@@ -15,11 +15,14 @@ from minicnn.kernels.winograd import (
     Grid,
     Transform,
     lines_of_cache,
+    pool_outputs,
     strips_per_block,
     transform_gradients,
     transform_inputs,
     transform_outputs,
 )
+from minicnn.steps.pool_parts import AVERAGE_POOL
+from minicnn.steps.pooled_kernels import finish_pooled, signed
 from minicnn.typing import Array
 
 DEPTH = 128
@@ -27,11 +30,15 @@ DEPTH = 128
 
 
 def winograd_forward_loops(
-    x: Array, kernel: Array, bias: Array, grid: Grid, code: int, transform: Transform, tiling: Tiling, y: Array
-) -> None:
+    x: Array, kernel: Array, bias: Array, grid: Grid, code: int, transform: Transform, tiling: Tiling,
+    pool: int, pooled_tiling: Tiling, mean: Array, scale: Array, beta: Array, y: Array,
+) -> None:  # fmt: skip
     """y = f(convolution + bias) for x (N, H, W, C) and kernel (3, 3, C, F), both C and F whole vectors.
 
     code: of the activation f (fused.py). bias: empty if there is neither bias nor activation. Overwrites y.
+
+    pool: of the 2x2 pool that follows, each window of which is a tile; the grid has no tiles over the edge then. mean,
+    scale, beta (F,): of a normalization between the two, as in pooled_kernels.py, or empty.
 
     Filters are taken in panels as wide as a tile.
     """
@@ -39,7 +46,9 @@ def winograd_forward_loops(
     filters = y.shape[3]
     m, a = transform.m, transform.m + 2
     places, widest = a * a, tiling.widest
-    flat_x, flat_y, flat_kernel = x.reshape(-1), y.reshape(-1), kernel.reshape(-1)
+    matrix, biases, signs = signed(kernel.reshape(9 * channels, filters), bias, scale, pool == AVERAGE_POOL)
+    flat_x, flat_y, flat_kernel = x.reshape(-1), y.reshape(-1), matrix.reshape(-1)
+    betas = beta if scale.size else np.zeros(filters, x.dtype)
 
     weights = lines_of_cache(places * channels * filters, x)  # place by place, panel by panel, (C, width)
     for c in prange(channels):
@@ -75,6 +84,18 @@ def winograd_forward_loops(
                             products, place * plane * width, width,
                             min(DEPTH, channels - c), 1, tiles, width, c > 0, tiling,
                         )  # fmt: skip
+                if pool:
+                    pool_outputs(
+                        products, plane * width, first, count, grid.across, transform.outputs, biases,
+                        pool == AVERAGE_POOL, flat_y, filters, f, width, pooled_tiling,
+                    )  # fmt: skip
+                    for window in range(first * grid.across, first * grid.across + tiles):
+                        z = flat_y[window * filters + f : window * filters + f + width]
+                        finish_pooled(
+                            z, signs[f : f + width], mean[f : f + width], scale[f : f + width],
+                            betas[f : f + width], LINEAR if pool == AVERAGE_POOL else code,
+                        )  # fmt: skip
+                    continue
                 transform_outputs(
                     products, plane * width, grid, first, count, transform.outputs, flat_y, filters, f, width
                 )
@@ -84,7 +105,7 @@ def winograd_forward_loops(
                         pixels = min(m, grid.oh - strip % grid.down * m) * grid.ow
                         for pixel in range(row * grid.ow, row * grid.ow + pixels):
                             z = flat_y[pixel * filters + f : pixel * filters + f + width]
-                            activate(z, bias[f : f + width], code, z)
+                            activate_in_place(z, bias[f : f + width], code)
 
 
 def winograd_gradient_loops(
@@ -126,7 +147,7 @@ def winograd_gradient_loops(
                     for p in range(min(m, grid.oh - row)):
                         start = (strip // grid.down * grid.oh + row + p) * line
                         dz = flat_dy[start : start + line]
-                        activation_gradient(dz, flat_y[start : start + line], code, dz)
+                        activation_gradient_in_place(dz, flat_y[start : start + line], code)
             transform_inputs(flat_x, grid, channels, first, count, transform.bt, rows, inputs, plane * channels, tiling)
             for f in range(0, filters, widest):
                 width = min(widest, filters - f)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minicnn.kernels.jit import compiled
-from minicnn.kernels.tiles import rows_product, tile_product, tiling_for
+from minicnn.kernels.tiles import pooled_rows_product, pooled_tiling_for, rows_product, tile_product, tiling_for
 
 AVX2 = "+avx2,+fma,+avx,+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+bmi,+bmi2,+popcnt,+lzcnt,+movbe,+f16c,+cx16,+64bit"
 
@@ -47,10 +47,60 @@ def assert_is_the_definition(dtype):
                 np.testing.assert_array_equal(outside, np.delete(before, np.s_[1 : columns + 1], axis=1))
 
 
+def pooled_loops(a, b, bias, c, n_in, n_out, rows, columns, across, down, turned, mean, tiling):
+    """c (rows, columns + 3) from a of rows `2·across` numbers apart, or turned from b of as many."""
+    if turned:
+        pooled_rows_product(
+            a, 0, n_out * n_in, 1, n_in, b, 1, 1, 2 * down, 0, down, bias, 0, c, 1, columns + 3,
+            n_in, n_out, rows, columns, True, mean, tiling,
+        )  # fmt: skip
+    else:
+        pooled_rows_product(
+            a, 1, 2 * across, 1, 2 * down, b, 0, columns, n_in * columns, across, down, bias, 0, c, 1, columns + 3,
+            n_in, n_out, rows, columns, False, mean, tiling,
+        )  # fmt: skip
+
+
+pooled = compiled(pooled_loops)
+
+
+def assert_pooled_is_the_definition(dtype):
+    """All sizes of pooled tiles, and a row more, against the largest and the mean of relu of the four products."""
+    tiling, rng = pooled_tiling_for(np.dtype(dtype).itemsize), np.random.default_rng(0)
+    lanes, bound = tiling.lanes, 60 * np.finfo(dtype).eps
+    sizes = [(rows, v, False) for v in range(1, tiling.widest // lanes + 1) for rows in range(1, tiling[v] + 2)]
+    sizes += [(rows, 1, True) for rows in range(1, tiling.limit1 + 2)]
+    for rows, vectors, turned in sizes:
+        for n_out, n_in, mean in ((1, 1, False), (1, 5, True), (3, 2, False), (2, 7, True)):
+            columns, across, down = vectors * lanes, 3, 400
+            weights = rng.standard_normal((n_out, n_in, rows if turned else columns)).astype(dtype)
+            image = rng.standard_normal(2 * n_out * down + 1).astype(dtype)
+            bias = rng.standard_normal(rows if turned else columns).astype(dtype)
+            before = rng.standard_normal((rows, columns + 3)).astype(dtype)
+            windows = np.empty((2, 2, rows, columns))
+            places = 1 + 2 * down * np.arange(n_out)[:, None] + np.arange(n_in)
+            for r, s, m, f in np.ndindex(windows.shape):
+                start = r * down + (2 * f + s if turned else (2 * m + s) * across)
+                factors = weights[:, :, m if turned else f].astype(np.float64)
+                windows[r, s, m, f] = bias[m if turned else f] + np.sum(image[places + start] * factors)
+            expected = before.astype(np.float64)
+            expected[:, 1 : columns + 1] = np.maximum(windows, 0).mean((0, 1)) if mean else windows.max((0, 1))
+            got = before.reshape(-1).copy()
+            packed = np.ascontiguousarray(weights.transpose(2, 0, 1)) if turned else weights
+            a, b = (packed.reshape(-1), image) if turned else (image, packed.reshape(-1))
+            for function in (pooled, pooled_loops) if vectors == 1 and rows == 2 else (pooled,):
+                got[:] = before.reshape(-1)
+                function(a, b, bias, got, n_in, n_out, rows, columns, across, down, turned, mean, tiling)
+                np.testing.assert_allclose(got.reshape(before.shape), expected, rtol=bound, atol=bound)
+                outside = np.delete(got.reshape(before.shape), np.s_[1 : columns + 1], axis=1)
+                np.testing.assert_array_equal(outside, np.delete(before, np.s_[1 : columns + 1], axis=1))
+
+
 @pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: there is no generated tile product here")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_tile(dtype):
     assert_is_the_definition(dtype)
+    assert_pooled_is_the_definition(dtype)
 
 
 @pytest.mark.skipif(
@@ -58,8 +108,11 @@ def test_every_tile(dtype):
 )
 def test_every_tile_with_avx2(tmp_path):
     code = (
-        "from tests.kernels.test_tiles import assert_is_the_definition as check; from minicnn.kernels import tiles;"
-        "assert tiles.tiling_for(4).lanes == 8; check('float32'); check('float64')"
+        "from tests.kernels.test_tiles import assert_is_the_definition as check;"
+        "from tests.kernels.test_tiles import assert_pooled_is_the_definition as check_pooled;"
+        "from minicnn.kernels import tiles;"
+        "assert tiles.tiling_for(4).lanes == 8; "
+        "check('float32'); check('float64'); check_pooled('float32'); check_pooled('float64')"
     )
     settings = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2, "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **settings}, capture_output=True, text=True)
