@@ -6,6 +6,7 @@
 A tenth of the training images is held out by scikit-learn's train_test_split(random_state=seed); pixels are raw, 0 to
 255; rate, batch size and epochs are the sheet's (minicnn.applications.APPLICATIONS). `--engine keras` trains the same
 layers by Keras on TensorFlow, which the environment must have (the extra `test` brings it), from weights that it draws.
+`bench/exercises_table.py` sets the records side by side.
 """
 
 import argparse

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +176,10 @@ def write_json(path: Path, content: Any) -> None:
     partial.replace(path)
 
 
-def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown; numbers, that is all columns but the first, to the right."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+def markdown_table(header: list[str], rows: list[list[str]], words: Sequence[str] = ()) -> str:
+    """A table in Markdown. Columns to the right, as numbers stand, but for the first and those headed by `words`."""
+    sides = ["---" if k == 0 or name in words else "---:" for k, name in enumerate(header)]
+    lines = [header, sides, *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -150,7 +150,7 @@ engines_loss = model.train_on_batch(image[None], np.array([digit]))
 
 print("Backwards")
 same("cross-entropy", np.array(loss), np.array(engines_loss))
-for (layer, name), gradient in reversed(gradients.items()):
+for (layer, name), gradient in gradients.items():  # from the last layer to the first
     same(f"gradient of {layer.name}'s {name}", gradient, layer.grads[name])
 
 # Begun with 1 for a class and 0 for the others, the same way back ends at a saliency map of the image.

@@ -3,7 +3,8 @@
     python examples/keras_drop_in.py
     python examples/keras_drop_in.py --quick
 
-Each import line has beside it what it was. What is not the sheet's says so.
+Each import line has beside it what it was. Lines that are not the sheet's say so: those for machines without MNIST, for
+--quick, and those that write into out/keras_drop_in instead of opening windows.
 """
 
 import os
@@ -32,7 +33,7 @@ except OSError as error:  # no MNIST here, and no network: these lines are not t
 epochs = 30
 if "--quick" in sys.argv:  # neither are these
     X_train, y_train, X_test, y_test = X_train[:5000], y_train[:5000], X_test[:5000], y_test[:5000]
-    epochs = 2
+    epochs = 2  # below, the sheet has the number
 
 X_train, X_dev, y_train, y_dev = train_test_split(X_train, y_train, test_size=0.1)
 
@@ -66,22 +67,31 @@ history_4 = model_4.fit(
     X_train_expanded, y_train_new, validation_data=(X_dev_expanded, y_dev_new), batch_size=128, epochs=epochs
 )
 
-os.makedirs("out/keras_drop_in", exist_ok=True)
-for name, title in (("accuracy", "Accuracy"), ("loss", "Loss")):
-    plt.figure()
-    plt.plot(history_4.history[name], label=f"Train {title}")
-    plt.plot(history_4.history[f"val_{name}"], label=f"Validation {title}")
-    plt.title(title)
-    plt.xlabel("Epochs")
-    plt.ylabel(title)
-    plt.legend()
-    plt.savefig(f"out/keras_drop_in/{name}.png")  # the sheet has plt.show()
+os.makedirs("out/keras_drop_in", exist_ok=True)  # not the sheet's
+
+plt.plot(history_4.history["accuracy"], label="Train Accuracy")
+plt.plot(history_4.history["val_accuracy"], label="Validation Accuracy")
+plt.title("Accuracy")
+plt.xlabel("Epochs")
+plt.ylabel("Accuracy")
+plt.legend()
+plt.savefig("out/keras_drop_in/accuracy.png")  # the sheet has plt.show()
+plt.clf()  # not the sheet's
+
+plt.plot(history_4.history["loss"], label="Train Loss")
+plt.plot(history_4.history["val_loss"], label="Validation Loss")
+plt.title("Loss")
+plt.xlabel("Epochs")
+plt.ylabel("Loss")
+plt.legend()
+plt.savefig("out/keras_drop_in/loss.png")  # the sheet has plt.show()
 
 y_pred = model_4.predict(X_test_expanded)
 y_pred = np.argmax(y_pred, axis=-1)
 accuracy = round(accuracy_score(y_test, y_pred) * 100, 2)
-print(f"Test accuracy: {accuracy:.2f}%")
+print("Accuracy test = {}".format(accuracy))  # noqa: UP032 (the sheet's)
 
-model_4.save("out/keras_drop_in/LeNET-5.h5")
-loaded = load_model("out/keras_drop_in/LeNET-5.h5")
-print("Saved and loaded again:", np.array_equal(np.argmax(loaded.predict(X_test_expanded), axis=-1), y_pred))
+model_4.save("out/keras_drop_in/LeNET-5.h5")  # the sheet has model_4.save("LeNET-5.h5")
+loaded = load_model("out/keras_drop_in/LeNET-5.h5")  # not the sheet's, though it imports load_model
+y_again = np.argmax(loaded.predict(X_test_expanded), axis=-1)  # not the sheet's
+print("Saved and loaded again:", np.array_equal(y_again, y_pred))  # not the sheet's

@@ -12,6 +12,7 @@ import pytest
 from minicnn import applications, load_model
 from minicnn.datasets import digits
 from minicnn.utils import clear_session
+from tests import sheet
 from tests.shared import shared_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -137,7 +138,8 @@ def test_an_exercise_on_a_few_images(tmp_path, script):
     assert first.startswith(f"{application.dataset}: not on this machine, and the download failed (")
     assert " Training on scikit-learn's " in first
     assert summary_of(EXERCISES[script]) in done.stdout
-    assert len(re.findall(r"^Test accuracy: \d+\.\d\d%$", done.stdout, re.MULTILINE)) == 1
+    said = r"Accuracy test = \d+\.\d+" if script == "keras_drop_in" else r"Test accuracy: \d+\.\d\d%"
+    assert len(re.findall(rf"^{said}$", done.stdout, re.MULTILINE)) == 1
     written = sorted(file.name for file in (tmp_path / "out" / script).iterdir())
     assert written == [*(["LeNET-5.h5"] if script in ("exercise_5_save", "keras_drop_in") else []), *FIGURES]
     assert all((tmp_path / "out" / script / name).read_bytes().startswith(b"\x89PNG") for name in FIGURES)
@@ -191,6 +193,25 @@ def test_a_layer_by_hand_is_the_engines(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "By hand and by the engine: the same numbers."
     assert len(re.findall(r"off by \de[+-]\d\d of the largest entry", done.stdout)) == 20
+
+
+def test_the_drop_in_is_the_sheets_code():
+    """Every line of it that is not the sheet's, formatting aside, says so."""
+    text = sheet.sheet_text()
+    if text is None:
+        pytest.skip("no shared/seed; set MINICNN_SHARED to the folder that has the exercise sheet in seed/")
+    original = tokens(sheet.script(text))
+    code = (EXAMPLES / "keras_drop_in.py").read_text().partition("\ntry:")[2].replace("epochs=epochs", "epochs=30")
+    blocks = [block for block in code.split("\n\n") if "these" not in block]
+    assert len(blocks) > 12
+    for block in blocks:
+        assert tokens(re.sub(r".*# .*the sheet.*", "", block)) in original, block
+
+
+def tokens(code):
+    """What formatting leaves of code: no blanks, comments or last commas, one kind of quotes."""
+    bare = re.sub(r"#.*", "", code.replace('"', "'"))
+    return re.sub(r",(?=[)\]])", "", re.sub(r"\s", "", bare))
 
 
 def test_every_example_says_how_to_run_it():

@@ -154,6 +154,7 @@ def test_class_names_and_a_class_that_does_not_occur():
             ShapeError,
             "confusion_matrix: y_true has 6 labels and y_pred 5; give one for each sample.",
         ),
+        ([], [], None, ShapeError, "confusion_matrix: there are no labels to count; give at least one."),
         (
             TRUE,
             PREDICTED,

@@ -1,8 +1,11 @@
 """Figures of models and images: what is drawn is what the model computes."""
 
+import itertools
+
 import matplotlib.colors
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from minicnn import Sequential, plotting
 from minicnn.errors import ConfigError, DataError, NotBuiltError, ShapeError
@@ -165,7 +168,7 @@ def test_filters_of_one_channel_are_tiles_on_one_scale():
     axes = figure.axes[0]
     np.testing.assert_array_equal(picture_of(axes), mosaic(kernel[:, :, 0].transpose(2, 0, 1), 6))
     assert axes.get_images()[0].get_clim() == (-np.abs(kernel).max(), np.abs(kernel).max())
-    assert axes.get_title() == "conv: 6 filters, 3x2"
+    assert figure.get_suptitle() == "conv: 6 filters, 3x2"
 
 
 def test_filters_of_three_channels_are_colour_pictures_in_which_grey_is_0():
@@ -173,7 +176,7 @@ def test_filters_of_three_channels_are_colour_pictures_in_which_grey_is_0():
     largest = np.abs(kernel[..., :10]).max()
     expected = mosaic(0.5 + kernel[..., :10].transpose(3, 0, 1, 2) / (2 * largest), 5)
     np.testing.assert_array_equal(picture_of(figure.axes[0]), expected)
-    assert figure.axes[0].get_title() == "conv: the first 10 of 12 filters, 3x2, grey is 0"
+    assert figure.get_suptitle() == "conv: the first 10 of 12 filters, 3x2, grey is 0"
     assert len(figure.axes) == 1  # no bar of colours
 
 
@@ -182,7 +185,34 @@ def test_filters_of_many_channels_have_a_row_a_channel():
     axes = figure.axes[0]
     tiles = [kernel[:, :, c, f] for c in range(2) for f in range(4)]
     np.testing.assert_array_equal(picture_of(axes), mosaic(np.array(tiles), 4))
-    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("Second layer", "filter", "input channel")
+    assert (figure.get_suptitle(), axes.get_xlabel(), axes.get_ylabel()) == ("Second layer", "filter", "input channel")
+
+
+def drawn(figure):
+    """Lay the figure out; the box of each axes with its labels, in inches."""
+    FigureCanvasAgg(figure).draw()
+    return [axes.get_tightbbox().transformed(figure.dpi_scale_trans.inverted()) for axes in figure.axes]
+
+
+@pytest.mark.parametrize(("channels", "filters"), [(1, 1), (1, 6), (3, 96), (2, 1), (64, 1), (4, 128), (64, 32)])
+def test_every_filter_is_large_enough_and_no_label_is_cut_off(channels, filters):
+    kernel, figure = kernel_figure(channels, filters, max_filters=128)
+    width, height = figure.get_size_inches()
+    for box in drawn(figure):
+        assert 0 <= box.x0 < box.x1 <= width
+        assert 0 <= box.y0 < box.y1 <= height
+    axes = figure.axes[0]
+    picture = axes.get_images()[0].get_array()
+    tile = mosaic(np.zeros((1, *kernel.shape[:2])), 1)
+    inches = axes.get_window_extent().width / figure.dpi * tile.shape[1] / picture.shape[1]
+    assert inches > 0.1
+
+
+def test_a_filters_signs_can_be_told_apart_in_print():
+    """The map from values to colours goes from dark to light, so that it keeps its order without colours."""
+    _, figure = kernel_figure(1, 6)
+    red, green, blue, _ = figure.axes[0].get_images()[0].get_cmap()(np.linspace(0, 1, 21)).T
+    assert (np.diff(0.299 * red + 0.587 * green + 0.114 * blue) > 0).all()
 
 
 def test_filters_need_a_convolution_with_weights():
@@ -233,6 +263,15 @@ def test_feature_maps_show_every_layer():
     np.testing.assert_array_equal(picture_of(figure.axes[6]), outputs[5][None])
     np.testing.assert_array_equal([bar.get_height() for bar in figure.axes[7].patches], outputs[6])
     assert figure.get_suptitle() == "Inside"
+
+
+@pytest.mark.parametrize("most", [1, 3, 16, 40])
+def test_feature_maps_stand_apart_with_their_labels_inside(most):
+    figure = plotting.feature_maps(model_of(), IMAGE, max_maps=most)
+    boxes = drawn(figure)
+    width, height = figure.get_size_inches()
+    assert all(box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height for box in boxes)
+    assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(boxes))
 
 
 def test_a_colour_image_is_shown_in_its_colours():

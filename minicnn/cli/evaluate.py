@@ -38,6 +38,8 @@ def evaluate(
     """
     if confusion is not None and confusion.suffix not in FIGURES:
         raise ArgumentError(f"{confusion}: must end in {', '.join(FIGURES)}.")
+    if confusion is not None and not confusion.parent.is_dir():
+        raise ArgumentError(f"{confusion}: there is no folder {confusion.parent}; make it first.")
     model = open_model(file)
     need_built(model, file)
     images = load_data(data or trained_on(file) or default_data(model, str(file)))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from minicnn.applications import APPLICATIONS, build
-from minicnn.cli.errors import INTERRUPTED, ArgumentError, CommandError, say
+from minicnn.cli.errors import INTERRUPTED, ArgumentError, say
 from minicnn.cli.interruption import Stopped
 from minicnn.cli.output import duration, percent, print_table
 from minicnn.cli.record import write_text
@@ -109,7 +109,7 @@ def sheet_settings(name: str, seed: int, epochs: int | None, quick: bool) -> Set
 def train_one(settings: Settings, output: Path) -> None:
     """Train, unless the output folder holds this training already; go on with it if it was stopped.
 
-    Raises CommandError if the folder holds trainings of this model with other settings, the seed aside.
+    Raises ArgumentError if the folder holds trainings of this model with other settings, the seed aside.
     """
     sheet = APPLICATIONS[settings.model]
     title = f"Exercise {sheet.exercise}, {settings.model}, seed {settings.seed}"
@@ -118,11 +118,12 @@ def train_one(settings: Settings, output: Path) -> None:
         if state is None:
             continue
         if changed := differences(state[0], settings, except_for=("seed",)):
-            raise CommandError(f"{folder.path}: was trained with {', '.join(changed)}; choose another --output.")
+            raise ArgumentError(f"{folder.path}: was trained with {', '.join(changed)}; choose another --output.")
         if state[0].seed == settings.seed and state[1] is not None:
             print(f"{title}: trained already, test accuracy {percent(state[1].test_accuracy)}\n", flush=True)
             return
     folder = Folder(output / settings.model / f"seed-{settings.seed}")
+    folder.make()
     data = load_data(settings.data, settings.validation_split, settings.seed, settings.images)
     print(f"{title}: {data.counts} of {data.name}", flush=True)
     clear_session()  # the layers' names do not tell what was trained before

@@ -74,7 +74,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file, or None if there is no file. Raises CommandError for anything else in it."""
     try:
         value = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise CommandError(f"{path}: cannot be read ({error}); start anew with --overwrite.") from error

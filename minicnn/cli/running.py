@@ -10,12 +10,13 @@ import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from minicnn import plotting
 from minicnn.callbacks import BackupAndRestore
 from minicnn.callbacks.backup import LATEST, PREVIOUS
-from minicnn.cli.errors import CommandError
+from minicnn.cli.errors import ArgumentError, CommandError
 from minicnn.cli.interruption import Interruption, Stopped
 from minicnn.cli.record import CSV_FILE, JSON_FILE, Record, read_json, write_text
 from minicnn.cli.sources import Data, labels_for, scores
@@ -61,15 +62,25 @@ class Result:
 
 
 class Folder:
-    """The output folder of one training. Makes it; raises CommandError if that fails."""
+    """The output folder of one training."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def make(self) -> None:
+        """Make it, if it is not there. Raises ArgumentError where that fails, or no file can be written into it."""
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CommandError(
-                f"{path}: cannot make the folder ({error.strerror}); choose another --output."
+            raise ArgumentError(
+                f"{self.path}: cannot make the folder ({error.strerror}); choose another --output."
+            ) from error
+        try:
+            with TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise ArgumentError(
+                f"{self.path}: cannot write into the folder ({error.strerror}); choose another --output."
             ) from error
 
     @property

@@ -72,7 +72,7 @@ def train(
     """
     if resume and overwrite:
         raise ArgumentError("--resume and --overwrite exclude each other; give one.")
-    opened = None if model in APPLICATIONS else find_model(model)  # before a folder is made: it may be misspelt
+    opened = None if model in APPLICATIONS else find_model(model)
     given = {
         "model": model,
         "data": data,
@@ -91,6 +91,7 @@ def train(
     images = load_data(settings.data, settings.validation_split, settings.seed)
     network = ready(opened, settings)
     need_fit(network, images, model)
+    folder.make()  # now that all that was named is there and fits
     if overwrite:
         folder.clear()
     announce(network, images, settings)

@@ -26,8 +26,9 @@ BARS = 20
 def filters(layer: Any, max_filters: int = 32, max_channels: int = 16, title: str = "") -> Figure:
     """The filters of a Conv2D: its kernel (KH, KW, C, F) as small pictures.
 
-    One input channel: a picture a filter, blue below 0 and red above. Three: a colour picture a filter, in which grey
-    is 0. Otherwise a row a channel and a column a filter. All pictures have one scale.
+    One input channel: a picture a filter, from blue below 0 over grey to yellow above, in print from dark to light.
+    Three: a colour picture a filter, in which grey is 0. Otherwise a row a channel and a column a filter. All pictures
+    have one scale.
     max_filters, max_channels: no more than the first so many are drawn; the title says if there are more.
     Raises ConfigError for another layer, NotBuiltError before it has weights.
     """
@@ -47,10 +48,12 @@ def filters(layer: Any, max_filters: int = 32, max_channels: int = 16, title: st
         picture = mosaic(0.5 + tiles.transpose(1, 2, 3, 0) / (2 * largest), columns)
     else:
         picture = mosaic(tiles.reshape(-1, kh, kw), columns)
-    width = min(9.0, max(3.0, 0.6 * columns))
-    figure = new_figure(width + 1.2, width * picture.shape[0] / picture.shape[1] + 0.7)
+    rows = math.ceil(tiles.shape[0] * shown / columns) if channels != 3 else math.ceil(shown / columns)
+    inches = max(0.2, min(1.0, 9.0 / max(rows, columns)))  # a picture; of less than 0.2 nothing can be made out
+    height = inches * columns * picture.shape[0] / picture.shape[1]
+    figure = new_figure(max(3.2, inches * columns) + 1.2, max(0.7, height) + 0.7)
     axes = figure.add_subplot()
-    drawn = axes.imshow(picture, cmap="RdBu_r", vmin=-largest, vmax=largest)  # colours of its own where it has them
+    drawn = axes.imshow(picture, cmap="cividis", vmin=-largest, vmax=largest)  # colours of its own where it has them
     if channels != 3:
         figure.colorbar(drawn, ax=axes)
     axes.set(xticks=[], yticks=[])
@@ -60,7 +63,7 @@ def filters(layer: Any, max_filters: int = 32, max_channels: int = 16, title: st
         axes.set(xlabel="filter", ylabel="input channel")
         parts.append(_first_of(len(tiles), channels, "channels"))
     parts += [f"{kh}x{kw}"] + ["grey is 0"] * (channels == 3)
-    axes.set_title(title or f"{layer.name}: {', '.join(parts)}", size=10)
+    figure.suptitle(title or f"{layer.name}: {', '.join(parts)}", size=10)  # may be wider than the pictures
     return figure
 
 
@@ -90,7 +93,7 @@ def feature_maps(model: Any, image: Any, max_maps: int = 16, title: str = "") ->
     sample = one_sample(model, image, "feature_maps")
     rows: list[tuple[str, Array]] = [("image" if sample.ndim == 4 else "input", sample[0])]
     rows += [(layer.name, y) for layer, y in layer_outputs(model, image)]
-    heights = [_height(values) for _, values in rows]
+    heights = [_height(values, most) for _, values in rows]
     figure = new_figure(10.0, sum(heights) + 0.4 * bool(title))
     grid = figure.add_gridspec(len(rows), 1, height_ratios=heights)
     for k, (name, values) in enumerate(rows):
@@ -136,12 +139,17 @@ def _is_short(values: Array) -> bool:
     return values.ndim != 3 and values.size <= BARS
 
 
-def _height(values: Array) -> float:
-    """Inches for a row of the figure."""
+def _height(values: Array, most: int) -> float:
+    """Inches for a row of the figure; `most` maps fill its width."""
     if values.ndim == 3:
-        return 0.7 * max(1.0, values.shape[0] / values.shape[1])
+        map_height = 8.8 / most * values.shape[0] / values.shape[1]
+        return min(
+            max(map_height + 0.15, 0.45), 2.0
+        )  # no less than the three lines beside it, no more than a row needs
     return 0.9 if _is_short(values) else 0.5
 
 
 def _first_of(shown: int, count: int, what: str) -> str:
-    return f"{count} {what}" if shown == count else f"the first {shown} of {count} {what}"
+    if shown < count:
+        return f"the first {shown} of {count} {what}"
+    return f"{count} {what if count > 1 else what.removesuffix('s')}"

@@ -22,8 +22,8 @@ def confusion_matrix(
     """How often each true class (rows) was predicted as each class (columns).
 
     y_true: (N,) or (N, 1) class numbers, or (N, K) one-hot; y_pred: (N,) class numbers or (N, K) probabilities.
-    class_names: of all classes; None numbers those that occur. Raises ShapeError if the lengths differ, ConfigError for
-    labels that are no class numbers or have no name.
+    class_names: of all classes; None numbers those that occur. Raises ShapeError if there are no labels or the lengths
+    differ, ConfigError for labels that are no class numbers or have no name.
     """
     from sklearn.metrics import confusion_matrix as count
 
@@ -31,6 +31,8 @@ def confusion_matrix(
     if true.shape != predicted.shape:
         counts = f"y_true has {len(true)} labels and y_pred {len(predicted)}"
         raise ShapeError(f"confusion_matrix: {counts}; give one for each sample.")
+    if not len(true):
+        raise ShapeError("confusion_matrix: there are no labels to count; give at least one.")
     largest = int(max(true.max(initial=0), predicted.max(initial=0)))
     classes = largest + 1 if class_names is None else len(class_names)
     if largest >= classes:

@@ -57,7 +57,11 @@ def test_evaluate_draws_a_confusion_matrix(run, trained):
         (["small.h5"], 2, "small.h5: takes samples (None, 5, 5, 1), which suggests no data set; name one with --data."),
         (["small.h5", "--data", "digits"], 2, "small.h5: digits: Sequential 'small' takes samples (None, 5, 5, 1), "),
         (["mine.h5"], 1, "mnist: not on this machine, and the download failed ("),
-        (["mine.h5", "--data", "digits", "--confusion", "no/c.png"], 1, "no/c.png: No such file or directory."),
+        (
+            ["mine.h5", "--data", "digits", "--confusion", "no/c.png"],
+            2,
+            "no/c.png: there is no folder no; make it first.",
+        ),
         (["mine.h5", "--data", "digits", "--confusion", "c.abc"], 2, "c.abc: must end in .png, .pdf, .svg."),
     ],
 )

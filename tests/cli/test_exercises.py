@@ -89,10 +89,10 @@ def test_quick(run, monkeypatch):
 def test_other_settings_in_one_folder_are_refused(run):
     assert run("exercises", "4", "-e", 1, "-o", "out").exit_code == 0
     message = "out/lenet5/seed-0: was trained with epochs 1, not 30; choose another --output."
-    assert_fails(run("exercises", "4", "-o", "out"), 1, message)
-    assert_fails(run("exercises", "4", "--seed", 1, "-o", "out"), 1, message)
+    assert_fails(run("exercises", "4", "-o", "out"), 2, message)
+    assert_fails(run("exercises", "4", "--seed", 1, "-o", "out"), 2, message)
     quick = run("exercises", "4", "--quick", "-o", "out")
-    assert_fails(quick, 1, "out/lenet5/seed-0: was trained with images unset, not 2000; choose another --output.")
+    assert_fails(quick, 2, "out/lenet5/seed-0: was trained with images unset, not 2000; choose another --output.")
 
 
 def test_a_stopped_exercise_goes_on(run, monkeypatch):
@@ -118,6 +118,13 @@ def test_unknown_names(run):
     message = "8: is no exercise and no model of the sheet; there are 1, 2, 3, 4, 5, 6, 7.1, 7.2, 7.3, cnn_relu, "
     assert_fails(run("exercises", "4", "8"), 2, message)
     assert not Path("exercises").exists()
+
+
+def test_an_output_that_is_no_folder(run):
+    Path("text").write_text("hello")
+    message = "text/lenet5/seed-0: cannot make the folder ("
+    assert_fails(run("exercises", "4", "--output", "text"), 2, message)
+    assert Path("text").read_text() == "hello"
 
 
 def test_the_sheets_settings():

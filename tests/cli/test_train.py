@@ -9,6 +9,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from minicnn import applications, load_model
+from minicnn.cli import running
 from minicnn.datasets import digits
 from minicnn.layers import Dense, Flatten, Input
 from minicnn.models import Sequential
@@ -142,10 +143,10 @@ def test_files_with_other_losses_or_none(run, options):
             "three.h5: Sequential 'sequential' has outputs (None, 3), but digits has 10",
         ),
         (["lenet5", "--data", "digits", "--resume", "--overwrite"], 2, "--resume and --overwrite exclude each other"),
-        (["lenet5", "--data", "digits", "--output", "text.h5"], 1, "text.h5: cannot make the folder (File exists)"),
+        (["lenet5", "--data", "digits", "--output", "text.h5"], 2, "text.h5: cannot make the folder (File exists)"),
         (
             ["lenet5", "--data", "digits", "--output", "text.h5/out"],
-            1,
+            2,
             "text.h5/out: cannot make the folder (",
         ),
         (["lenet5"], 1, "mnist: not on this machine, and the download failed ("),
@@ -156,6 +157,19 @@ def test_failures(run, arguments, code, message):
     Path("text.h5").write_text("hello")
     tiny("three.h5", classes=3)
     assert_fails(run("train", *arguments), code, message)
+    assert sorted(path.name for path in Path().iterdir() if path.name != "home") == ["text.h5", "three.h5"]
+
+
+def test_a_folder_that_cannot_be_written_into(run, monkeypatch):
+    """Found out before the training, not after it. Permissions do not stop every user, so a stand-in refuses."""
+
+    def refusing(dir):
+        raise PermissionError(13, "Permission denied", str(dir / "tmp"))
+
+    monkeypatch.setattr(running, "TemporaryFile", refusing)
+    message = "out: cannot write into the folder (Permission denied); choose another --output."
+    assert_fails(run("train", "lenet5", "--data", "digits", "--output", "out"), 2, message)
+    assert list(Path("out").iterdir()) == []
 
 
 def test_a_loss_that_is_not_a_number_ends_the_training(run):

@@ -1,6 +1,7 @@
 """What holds for every layer with every option."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -206,3 +207,14 @@ def test_nan_goes_through(case, training):
             assert not np.isnan(y[[0, 2]]).any()
         if not isinstance(layer, Dropout):
             assert np.isnan(y[1]).all() or case.output != case.sample
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "InputLayer"])
+def test_its_docstring_teaches_both_passes(name):
+    """What the layer computes, and how the gradient follows from that, with the shapes of what goes through."""
+    text = LAYERS[name].__doc__
+    forward, backward = text.index("    forward"), text.index("backward")
+    assert forward < backward
+    assert "Shapes:" in text or "args and shapes: as" in text.lower() or re.match(r"\(N, ", text) or name == "Reshape"
+    if name != "Reshape":  # which refers to Flatten
+        assert "dL/d" in text[backward:]
