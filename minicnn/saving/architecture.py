@@ -31,18 +31,21 @@ _MAX_NESTING = 16
 FUNCTIONAL = ("Functional", "Model")
 MODELS = ("Sequential", *FUNCTIONAL)
 """The classes that hold layers."""
+_NARROW = {"float16", "bfloat16", "mixed_float16", "mixed_bfloat16"}
 
 
 @dataclass
 class ModelEntry:
     """A Sequential. layers: in the order in which they compute, nested models taken apart.
 
-    dtype: "float32" or "float64", of all layers; None where the file does not say.
+    dtype: "float32" or "float64", of all layers; None where the file does not say. narrow: names of types with fewer
+    digits than float32, in which layers of the file compute.
     """
 
     name: str | None
     layers: list[LayerEntry]
     dtype: str | None = None
+    narrow: tuple[str, ...] = ()
 
     def units(self) -> list[list[int]]:
         """The layers, by number, that the model's list has as one: several for a nested model, in the file's order."""
@@ -51,6 +54,10 @@ class ModelEntry:
         for number in numbers:
             units.setdefault(self.layers[number].order[0], []).append(number)
         return list(units.values())
+
+    def left_out(self) -> list[str]:
+        """In words, what the file's layers do in training and these do not: "kernel_constraint MaxNorm of Conv2D 'a'"."""
+        return [part for layer in self.layers for part in layer.left_out]
 
 
 def model_from_keras(config: Config, callers: Collection[str] = ()) -> ModelEntry:
@@ -71,7 +78,8 @@ def model_from_keras(config: Config, callers: Collection[str] = ()) -> ModelEntr
     if declared and layers and "batch_shape" not in layers[0].config:
         layers[0].config["batch_shape"] = dialects.any_batch(declared)
     dtypes = {dialects.dtype_name((entry.get("config") or {}).get("dtype")) for entry in _leaves(listed)}
-    return ModelEntry(name, layers, "float64" if "float64" in dtypes else None)
+    narrow = tuple(sorted(dtypes & _NARROW))
+    return ModelEntry(name, layers, "float64" if "float64" in dtypes else None, narrow)
 
 
 def model_to_keras(name: str, layers: list[Config]) -> Config:

@@ -103,11 +103,25 @@ def built_model(file: ModelFile, path: Path, custom: dict[str, Any], options: di
         for layer in layers:
             with _without_drawing(layer):
                 model.add(layer)
+        for layer_entry, layer in zip(entry.layers, layers, strict=True):
+            _check_outputs(layer_entry, layer)
     if not model.built and any(w.arrays for w in file.weights):
         raise FileFormatError(
             f"{path}: has weights but does not say the input's shape; build the model and use load_weights."
         )
     return model
+
+
+def _check_outputs(entry: LayerEntry, layer: Layer) -> None:
+    """Raise FileFormatError where the file says another shape of the layer's outputs than follows from its input's."""
+    if entry.outputs is None or layer.input_shape is None:
+        return
+    ours = layer.output_shape(layer.input_shape)
+    if tuple(entry.outputs[1:]) != ours:
+        raise FileFormatError(
+            f"{layer}: has output_shape {tuple(entry.outputs)}, where minicnn makes {(None, *ours)}; give the layer "
+            "that shape in Keras."
+        )
 
 
 def make_layer(entry: LayerEntry, custom: dict[str, Any]) -> Layer:

@@ -57,6 +57,8 @@ class _Conversion:
             if shape is not None and len(shape) == 4:
                 own.config["batch_shape"] = (shape[0], *shape[2:], shape[1])
             data_format = own.config.pop("data_format", None)
+            if own.outputs is not None and data_format == _FIRST:
+                own.outputs = [own.outputs[0], *own.outputs[2:], own.outputs[1]]
             if own.class_name in _ON_MAPS and data_format != _FIRST:
                 raise ConfigError(
                     f"layer {number}, {own.class_name}: is for channels_last in a model of channels_first."

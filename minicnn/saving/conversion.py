@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minicnn.errors import FileFormatError
+from minicnn.errors import FileFormatError, MinicnnError
 from minicnn.layers import LAYERS, InputLayer
 from minicnn.saving import architecture, dialects, matching
 from minicnn.saving.building import make_layer, naming
@@ -60,6 +61,8 @@ def losses(found: Contents, model: Sequential, format: str, optimizer_for: str =
     model: as it will be written, uncompiled if its training is left out. optimizer_for: as in Sequential.save.
     """
     result = []
+    if left_out := _left_out(found):
+        result.append(f"what acts in training alone, and minicnn does not have: {matching.listed(left_out)}")
     if found.others:
         result.append(f"what minicnn does not read: {matching.listed(found.others)}")
     if found.training is not None and not model.compiled:
@@ -73,6 +76,13 @@ def losses(found: Contents, model: Sequential, format: str, optimizer_for: str =
             "for Keras: the optimizer's state, which minicnn alone finds in .h5 files, and Keras 2 if written for it"
         )
     return result + [f"for Keras: the model, since {problem}" for problem in what_keras_refuses(model)]
+
+
+def _left_out(found: Contents) -> list[str]:
+    """What the model's layers lose by being read."""
+    with suppress(MinicnnError):
+        return architecture.model_from_keras(found.config).left_out() if found.config else []
+    return []  # not understood, and so not read at all
 
 
 def _lost_in_weights(found: Contents, model: Sequential) -> list[str]:

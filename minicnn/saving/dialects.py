@@ -3,7 +3,8 @@
 All of it turns JSON values into JSON values. Reading is lenient about what changes nothing and strict about what does:
 
     left out    a null; a key of _WITHOUT_EFFECT at the value given there; dtype, which is the model's; Keras's wrappers
-                around an object ("module", "registered_name", "build_config"), by which nothing is ever looked up
+                around an object ("module", "registered_name", "build_config"), by which nothing is ever looked up;
+                and, told by a warning, what acts in training alone (training_only.py)
     kept        everything else: the constructor takes it, or refuses it by name
 
 Writing keeps to the keys that all versions share, since Keras refuses those that it does not know.
@@ -21,7 +22,7 @@ from minicnn.errors import ConfigError
 from minicnn.losses import Loss
 from minicnn.metrics import Metric
 from minicnn.naming import snake_case
-from minicnn.saving import keras_1
+from minicnn.saving import keras_1, training_only
 from minicnn.typing import Config
 
 _WITHOUT_EFFECT: Config = {
@@ -41,7 +42,15 @@ _WITHOUT_EFFECT: Config = {
 """Keys that some versions have and others do not, at the value at which a layer or an optimizer is as without them."""
 
 _HOW_NOT_WHAT = ("jit_compile", "is_legacy_optimizer")  # of optimizers: how, not what, they compute
-_OLD_CLASS_NAMES = {"BatchNormalizationV1": "BatchNormalization", "BatchNormalizationV2": "BatchNormalization"}
+_CLASSES_IN_USE = {
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    **dict.fromkeys(training_only.IDENTITY_IN_INFERENCE, "Activation"),
+}
+_UNUSED = dict.fromkeys(
+    ("SeparableConv2D", "DepthwiseConv2D"), ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
+)
+"""What Keras 2 writes of the class above a layer's, and the layer does not use."""
 _CHOSEN = ("accuracy", "acc")
 """Metrics that mean one of several accuracies, chosen by the shapes of labels and outputs."""
 _ACCURACIES = {"binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy"}
@@ -53,8 +62,10 @@ class LayerEntry:
 
     order: its number in the file's list of layers; of a nested model's layers the numbers on the way down. group: on
     the same way, the class in snake case and how many of that class come before, by which Keras 3 stores weights.
-    parents: the nested models' names. oihw: the kernel is stored (filters, channels, rows, columns). rows_of: the
-    number of the Flatten whose features, in the order of channels_first, this layer's arrays follow; None if ours.
+    parents: the nested models' names. kernel_axes: the places that the axes of the stored kernel take here; None if
+    they stay. rows_of: the number of the Flatten whose features, in the order of channels_first, this layer's arrays
+    follow; None if ours. outputs: the shape of a batch of outputs, where the file says it and the arguments do not.
+    left_out: in words, what the file's layer does in training and this one does not.
     """
 
     class_name: str
@@ -62,8 +73,10 @@ class LayerEntry:
     order: tuple[int, ...] = ()
     group: tuple[tuple[str, int], ...] = ()
     parents: tuple[str, ...] = ()
-    oihw: bool = False
+    kernel_axes: tuple[int, ...] | None = None
     rows_of: int | None = None
+    outputs: Any = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass
@@ -82,7 +95,7 @@ class CompileEntry:
 def class_in_use(class_name: str) -> str:
     """The present name of a class that earlier versions called otherwise."""
     name = keras_1.CLASSES.get(class_name, class_name)
-    return _OLD_CLASS_NAMES.get(name, name)
+    return _CLASSES_IN_USE.get(name, name)
 
 
 def layer_from_keras(entry: Any, where: str, callers: Collection[str] = ()) -> LayerEntry:
@@ -90,11 +103,11 @@ def layer_from_keras(entry: Any, where: str, callers: Collection[str] = ()) -> L
     class_name, arguments = parts(entry, where)
     if not isinstance(arguments, dict):
         raise ConfigError(f"{where}, {class_name}: its configuration is damaged.")
-    oihw = False
-    if class_name not in callers:
-        class_name, arguments, oihw = keras_1.to_keras_2(class_name, arguments)
     if class_name in callers:
         return LayerEntry(class_name, {key: value for key, value in arguments.items() if key != "dtype"})
+    class_name, arguments, kernel_axes = keras_1.to_keras_2(class_name, arguments)
+    arguments = {key: value for key, value in arguments.items() if key not in _UNUSED.get(class_name, ())}
+    class_name, arguments, left_out = training_only.without(class_name, arguments)
     config = {
         key: plain(value) for key, value in arguments.items() if key != "dtype" and not _changes_nothing(key, value)
     }
@@ -103,7 +116,9 @@ def layer_from_keras(entry: Any, where: str, callers: Collection[str] = ()) -> L
         config["batch_shape"] = any_batch(shape)
     if isinstance(config.get("name"), str):
         config["name"] = config["name"].replace("/", "_")  # Keras 2 allows the slash
-    return LayerEntry(class_in_use(class_name), config, oihw=oihw)
+    outputs = config.pop("output_shape", None) if class_name == "Conv2DTranspose" else None  # of Keras 1
+    name = class_in_use(class_name)
+    return LayerEntry(name, config, kernel_axes=kernel_axes, outputs=outputs, left_out=left_out)
 
 
 def layer_to_keras(class_name: str, config: Config, dtype: str, ours: bool = True) -> Config:
@@ -267,7 +282,9 @@ def _only_one(entry: Any, what: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """value without Keras's wrappers: objects as {"class_name", "config"}, functions as their names."""
+    """value without Keras's wrappers: objects as {"class_name", "config"}, functions as names, arrays as numbers."""
+    if isinstance(value, dict) and value.keys() == {"type", "value"}:
+        return value["value"]  # as Keras 2.0 writes a number that it holds as an array
     if not isinstance(value, dict) or not isinstance(value.get("class_name"), str):
         return value
     if value["class_name"] == "function":

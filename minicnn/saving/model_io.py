@@ -183,9 +183,25 @@ def load_model(
     origin = matching.origins(model.layers, file.entry, file.backend or backend)
     if model.built:
         _set_weights(model, file.weights, _units(model, file.entry, file.units), origin, path)
+    _warn_of_what_is_other(model, file, path)
     if compile:
         compile_model(model, file, path, custom, origin)
     return model
+
+
+def _warn_of_what_is_other(model: Sequential, file: ModelFile, path: Path) -> None:
+    assert file.entry is not None
+    left_out, narrow = file.entry.left_out(), ", ".join(file.entry.narrow)
+    if narrow:
+        warn(
+            f"{path}: is a model that computes in {narrow}, which is widened to {model.dtype}: predictions differ from "
+            "Keras's by its rounding."
+        )
+    if left_out:
+        warn(
+            f"{path}: minicnn does not have, and leaves out: {', '.join(left_out)}. This acts in training alone: the "
+            "model predicts the same."
+        )
 
 
 def _read_model(path: Path, custom: dict[str, Any], with_training: bool) -> ModelFile:
@@ -220,9 +236,9 @@ def load_weights(
     backend = stored.backend or backend
     origin = matching.origins(model.layers, stored.entry, backend)
     if stored.entry is None:
-        oihw = stored.keras_1 and matching.stores_filters_first(model.layers, stored.weights)
-        if oihw or data_format == "channels_first":
-            origin = matching.origins_of_channels_first(model.layers, backend, oihw)
+        filters_first = stored.keras_1 and matching.stores_filters_first(model.layers, stored.weights)
+        if filters_first or data_format == "channels_first":
+            origin = matching.origins_of_channels_first(model.layers, backend, filters_first)
     _set_weights(model, stored.weights, _units(model, stored.entry, stored.units), origin, path)
     restore_optimizer(model, stored.keras_optimizer, origin, path)
 

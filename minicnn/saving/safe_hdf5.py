@@ -37,7 +37,9 @@ _DAMAGE: tuple[type[Exception], ...] = (
 )
 _HEAP = b"GCOL\x01\0\0\0"
 _MAX_DEPTH = 64  # of nested groups in one name
-_NUMBERS = {np.dtype(t) for t in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")}
+_BFLOAT16 = np.dtype("V2")
+"""What h5py makes of bfloat16, which neither HDF5 nor NumPy has: two bytes without a meaning."""
+_NUMBERS = {np.dtype(t) for t in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")} | {_BFLOAT16}
 
 
 @contextmanager
@@ -146,12 +148,16 @@ class Reader:
         return found
 
     def array(self, parent: h5py.Group, name: str) -> Array:
-        """The array of that name, in its own dtype. Its type, storage and size are checked before it is read."""
+        """The array of that name, in its own dtype; bfloat16 as float32.
+
+        Its type, storage and size are checked before it is read.
+        """
         found = self._walk(parent, name)
         if not isinstance(found, h5py.Dataset):
             raise FileFormatError(f"{self.path}: has a group where the array {name!r} is due; the file is damaged.")
         self._check_array(found, name)
-        return np.asarray(found[()])
+        array = np.asarray(found[()])
+        return _widened(array) if array.dtype == _BFLOAT16 else array
 
     def text(self, node: h5py.Group, name: str) -> str | None:
         """A string attribute, or None if there is none of that name."""
@@ -248,6 +254,11 @@ def put_array(group: h5py.Group, name: str, array: Any) -> None:
     array = np.asarray(array)
     little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
     group.create_dataset(name, data=little_endian, track_times=False)  # times would make every file different
+
+
+def _widened(array: Array) -> Array:
+    """bfloat16 as float32, of which it is the upper two bytes. The low byte comes first, as Keras's machines have it."""
+    return (array.view("<u2").astype(np.uint32) << 16).view(np.float32)
 
 
 def _decoded(value: Any) -> str:
