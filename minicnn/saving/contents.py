@@ -193,8 +193,8 @@ class _Walk:
     def layers(
         self, group: h5py.Group, above: keras_3_weights.Place, path: str
     ) -> Iterator[tuple[keras_3_weights.Place, LayerWeights]]:
-        """Every layer's place and arrays, a nested model's own layers behind it."""
-        for container in (name for name in keras_3_weights.CONTAINERS if name in group):
+        """Every layer's place and arrays, a nested model's own layers behind it. One container has all of them."""
+        for container in [name for name in keras_3_weights.CONTAINERS if name in group][:1]:
             children = self._group(group, container)
             for name, step in _steps(children):
                 child, inner = self._group(children, name), f"{path}/{name}".lstrip("/")
