@@ -18,10 +18,10 @@ from minicnn.typing import Config, Shape
 if TYPE_CHECKING:
     from minicnn.models import Sequential
 
-HDF5, ARCHIVE, WEIGHTS = ".h5", ".keras", ".weights.h5"
+HDF5, ARCHIVE, WEIGHTS, ONNX = ".h5", ".keras", ".weights.h5", ".onnx"
 """The formats that are written, by how a file's name ends."""
 
-FORMATS = (HDF5, ARCHIVE, WEIGHTS)
+FORMATS = (HDF5, ARCHIVE, WEIGHTS, ONNX)
 
 
 def format_of(path: Path) -> str | None:
@@ -29,7 +29,7 @@ def format_of(path: Path) -> str | None:
     name = path.name.lower()
     if name.endswith(WEIGHTS):
         return WEIGHTS
-    return {HDF5: HDF5, ".hdf5": HDF5, ARCHIVE: ARCHIVE}.get(path.suffix.lower())
+    return {HDF5: HDF5, ".hdf5": HDF5, ARCHIVE: ARCHIVE, ONNX: ONNX}.get(path.suffix.lower())
 
 
 def changes(found: Contents, model: Sequential) -> list[str]:
@@ -65,6 +65,8 @@ def losses(found: Contents, model: Sequential, format: str, optimizer_for: str =
         result.append(f"what acts in training alone, and minicnn does not have: {matching.listed(left_out)}")
     if found.others:
         result.append(f"what minicnn does not read: {matching.listed(found.others)}")
+    if format == ONNX:
+        return result + _lost_in_onnx(model)
     if found.training is not None and not model.compiled:
         result.append("loss, metrics and optimizer")
     if model.optimizer is None and found.whole and (found.keras_optimizer or found.state):
@@ -83,6 +85,13 @@ def _left_out(found: Contents) -> list[str]:
     with suppress(MinicnnError):
         return architecture.model_from_keras(found.config).left_out() if found.config else []
     return []  # not understood, and so not read at all
+
+
+def _lost_in_onnx(model: Sequential) -> list[str]:
+    result = ["all that training needs: an ONNX file predicts, and neither minicnn nor Keras reads it"]
+    if model.dtype.name == "float64":
+        result.append("float64: weights are rounded to float32, in which it computes")
+    return result
 
 
 def _lost_in_weights(found: Contents, model: Sequential) -> list[str]:

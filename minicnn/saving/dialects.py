@@ -22,7 +22,7 @@ from minicnn.errors import ConfigError
 from minicnn.losses import Loss
 from minicnn.metrics import Metric
 from minicnn.naming import snake_case
-from minicnn.saving import keras_1, training_only
+from minicnn.saving import equivalents, keras_1, training_only
 from minicnn.typing import Config
 
 _WITHOUT_EFFECT: Config = {
@@ -46,6 +46,7 @@ _CLASSES_IN_USE = {
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
     **dict.fromkeys(training_only.IDENTITY_IN_INFERENCE, "Activation"),
+    **equivalents.CLASSES,
 }
 _UNUSED = dict.fromkeys(
     ("SeparableConv2D", "DepthwiseConv2D"), ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
@@ -102,7 +103,7 @@ def layer_from_keras(entry: Any, where: str, callers: Collection[str] = ()) -> L
     """One layer's entry. Raises ConfigError if it is damaged."""
     class_name, arguments = parts(entry, where)
     if not isinstance(arguments, dict):
-        raise ConfigError(f"{where}, {class_name}: its configuration is damaged.")
+        raise ConfigError(f"{where}, {class_name}: its configuration is damaged; get the file anew.")
     if class_name in callers:
         return LayerEntry(class_name, {key: value for key, value in arguments.items() if key != "dtype"})
     class_name, arguments, kernel_axes = keras_1.to_keras_2(class_name, arguments)
@@ -117,8 +118,8 @@ def layer_from_keras(entry: Any, where: str, callers: Collection[str] = ()) -> L
     if isinstance(config.get("name"), str):
         config["name"] = config["name"].replace("/", "_")  # Keras 2 allows the slash
     outputs = config.pop("output_shape", None) if class_name == "Conv2DTranspose" else None  # of Keras 1
-    name = class_in_use(class_name)
-    return LayerEntry(name, config, kernel_axes=kernel_axes, outputs=outputs, left_out=left_out)
+    name, config = equivalents.ours(class_name, config)
+    return LayerEntry(class_in_use(name), config, kernel_axes=kernel_axes, outputs=outputs, left_out=left_out)
 
 
 def layer_to_keras(class_name: str, config: Config, dtype: str, ours: bool = True) -> Config:
@@ -140,7 +141,7 @@ def layer_to_keras(class_name: str, config: Config, dtype: str, ours: bool = Tru
 
 def compile_from_keras(training: Config) -> CompileEntry:
     """The arguments of compile in a training_config. Raises ConfigError for what minicnn does not have."""
-    if training.get("loss_weights") not in (None, [], {}):
+    if not _all_one(training.get("loss_weights")):
         raise ConfigError(f"loss_weights={training['loss_weights']!r} is not supported.")
     optimizer = training.get("optimizer_config", training.get("optimizer"))
     return CompileEntry(
@@ -151,18 +152,26 @@ def compile_from_keras(training: Config) -> CompileEntry:
     )
 
 
+def _all_one(loss_weights: Any) -> bool:
+    """Whether the loss counts as it is: it has no weight, or the weight 1."""
+    weights = list(loss_weights.values()) if isinstance(loss_weights, dict) else loss_weights
+    return all(weight in (None, 1) for weight in (weights if isinstance(weights, list) else [weights]))
+
+
 def optimizer_from_keras(entry: Any) -> Any:
     """An optimizer's name or config. Keras 2's `lr` and `decay` become a rate and a schedule."""
     if isinstance(entry, str):
         return entry
     class_name, arguments = parts(entry, "the optimizer")
     if not isinstance(arguments, dict):
-        raise ConfigError(f"{class_name}: its configuration is damaged.")
+        raise ConfigError(f"{class_name}: its configuration is damaged; get the file anew.")
     config = {
         key: plain(value)
         for key, value in arguments.items()
         if key not in _HOW_NOT_WHAT and not _changes_nothing(key, value)
     }
+    if not config.get("use_ema"):
+        config.pop("ema_overwrite_frequency", None)  # of the average that is not kept; Keras 2's RMSprop says 100
     if "lr" in config:
         config["learning_rate"] = config.pop("lr")
     decay = config.pop("decay", 0)
@@ -291,14 +300,14 @@ def plain(value: Any) -> Any:
         return value.get("config")
     class_name, arguments = parts(value, "an object")
     if not isinstance(arguments, dict):
-        raise ConfigError(f"{class_name}: its configuration is damaged.")
+        raise ConfigError(f"{class_name}: its configuration is damaged; get the file anew.")
     return {"class_name": class_name, "config": {key: plain(v) for key, v in arguments.items()}}
 
 
 def parts(entry: Any, where: str) -> tuple[str, Any]:
     """class_name, without the package that it is registered for ("Custom>Adam"), and config. ConfigError if damaged."""
     if not isinstance(entry, dict) or not isinstance(entry.get("class_name"), str):
-        raise ConfigError(f"{where} is damaged: it has no class_name.")
+        raise ConfigError(f"{where} is damaged: it has no class_name; get the file anew.")
     config = entry.get("config", {})
     return entry["class_name"].rpartition(">")[2], {} if config is None else config
 

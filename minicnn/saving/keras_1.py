@@ -39,7 +39,7 @@ _RENAMED = {
     "gamma_init": "gamma_initializer",
 }
 FILTERS_FIRST = (2, 3, 1, 0)
-"""The axes of a kernel (filters, channels, rows, columns) in the order of Conv2D, the last two changed for Conv2DTranspose."""
+"""Where Conv2D has the axes of a kernel (filters, channels, rows, columns); Conv2DTranspose swaps the last two."""
 
 _INITIALIZERS = {"one": "ones", "zero": "zeros", "normal": "random_normal", "uniform": "random_uniform"}
 _DATA_FORMATS = {"th": "channels_first", "tf": "channels_last"}
@@ -62,10 +62,12 @@ def to_keras_2(class_name: str, config: Config) -> tuple[str, Config, tuple[int,
     if "nb_row" in new and "nb_col" in new:
         new["kernel_size"] = [new.pop("nb_row"), new.pop("nb_col")]
     if new.get("padding") == "full":
-        raise ConfigError(f"{class_name}: border_mode='full' is not supported; minicnn has 'valid' and 'same'.")
+        raise ConfigError(
+            f"{class_name}: border_mode='full' is not supported; minicnn has 'valid' and 'same', use Keras."
+        )
     mode = new.pop("mode", 0) if old_norm else 0
     if mode != 0:
-        raise ConfigError(f"{class_name}: mode={mode!r} of Keras 1 is not supported; minicnn has mode 0.")
+        raise ConfigError(f"{class_name}: mode={mode!r} of Keras 1 is not supported; minicnn has mode 0, use Keras.")
     for key, value in new.items():
         if key.endswith("_initializer") and isinstance(value, str):
             new[key] = _INITIALIZERS.get(value, value)

@@ -6,11 +6,11 @@
     /metrics/...                         up to 2.15; never read
 
 The class is in snake case; the k-th further layer of a class has the number k. A nested model is a layer with `layers`
-of its own. Keras 2.12 to 2.14 have `_layer_checkpoint_dependencies` in place of `layers`, and 2.12 and 2.13 number 0, 2,
-4: so it is the order of the numbers that counts.
+of its own. Keras 2.12 to 2.14 have `_layer_checkpoint_dependencies` in place of `layers`, and 2.12 and 2.13 number 0,
+2, 4: so it is the order of the numbers that counts.
 
 Files that are written have both, the second as further names (hard links) of the same groups: numbered 0, 2, 4 for 2.12
-and 2.13, and 0, 1 too where a class has two layers alone. With three the number 2 would mean two layers at once, and 2.14
+and 2.13, and 0, 1 too where a class has two layers. With three the number 2 would mean two layers at once, and 2.14
 fails on the file.
 """
 

@@ -91,7 +91,9 @@ def stores_filters_first(layers: Sequence[Layer], weights: Sequence[LayerWeights
     kernels = [layer.params["kernel"].shape for layer in layers if "kernel" in layer.params]
     wanted = [shape for shape in kernels if len(shape) == 4]
     stored = [array.shape for entry in weights for _, array in entry.arrays if array.ndim == 4]
-    return stored != wanted and stored == [Origin(kernel_axes=FILTERS_FIRST).stored_shape("kernel", shape) for shape in wanted]
+    return stored != wanted and stored == [
+        Origin(kernel_axes=FILTERS_FIRST).stored_shape("kernel", shape) for shape in wanted
+    ]
 
 
 def matched(

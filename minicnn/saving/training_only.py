@@ -1,9 +1,9 @@
 """What acts in training alone, and is left out of a model that is read: its predictions are the same without.
 
-    *_constraint                   brings weights back within bounds after each step
-    activity_regularizer           adds to the loss
-    layers of noise and of         change their inputs in training, and pass them on as they are in inference: each
-    random changes to images       becomes Activation("linear") of the same name, so that layers keep their places
+*_constraint                   brings weights back within bounds after each step
+activity_regularizer           adds to the loss
+layers of noise and of         change their inputs in training, and pass them on as they are in inference: each
+random changes to images       becomes Activation("linear") of the same name, so that layers keep their places
 """
 
 from __future__ import annotations

@@ -59,6 +59,18 @@ def test_a_chain_is_read(path, model, form):
     np.testing.assert_array_equal(predictions(loaded), predictions(model))
 
 
+@pytest.mark.parametrize("form", [2, 3])
+def test_ends_with_names_of_their_own(path, model, form):
+    """As of a model of inputs={"image": ...} and outputs={"class": ...}."""
+
+    def change(value):
+        config = chain_of(value, form)["config"]
+        for key in ("input_layers", "output_layers"):
+            config[key] = {"end": config[key] if form == 3 else config[key][0]}
+
+    assert same_weights(load_model(rewritten(path, change)), model)
+
+
 def shuffled(value):
     """The layers listed in another order than they compute in; weights follow the list."""
     chain_of(value, 3)

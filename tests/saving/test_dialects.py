@@ -6,9 +6,19 @@ import h5py
 import numpy as np
 import pytest
 
-from minicnn import Sequential, load_model, optimizers
-from minicnn.errors import FileFormatError, MinicnnWarning
-from minicnn.layers import BatchNormalization, Conv2D, Dense, Flatten, Input, LeakyReLU, SeparableConv2D
+from minicnn import Sequential, activations, load_model, optimizers
+from minicnn.errors import ConfigError, FileFormatError, MinicnnWarning
+from minicnn.layers import (
+    Activation,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Flatten,
+    Input,
+    LeakyReLU,
+    ReLU,
+    SeparableConv2D,
+)
 from tests.saving.models import same_weights, small
 
 
@@ -128,7 +138,10 @@ def test_other_spellings_of_the_same_model(path, model, change):
         (layer_config(1, filters=None), r"layer 1, Conv2D: is damaged \(TypeError: .*filters"),
         (layer_config(1, kernel_size=[3, 3, 3]), "kernel_size must be"),
         (layer_config(4, rate=1e999), "is not valid JSON .*Infinity is no number"),
-        (layer_config(0, batch_input_shape=[None, None, None, 1]), "layer 0, InputLayer: .*positive integers"),
+        (
+            layer_config(0, batch_input_shape=[None, None, None, 1]),
+            r"leaves the input's size open, \(None, None, None, 1\); give load_model input_shape",
+        ),
         (layer_config(0, batch_input_shape=7), "layer 0, InputLayer: .*batch_shape must be a tuple"),
         (
             lambda value: {**value, "class_name": "Functional"},
@@ -143,7 +156,7 @@ def test_other_spellings_of_the_same_model(path, model, change):
             "layer 1, Conv2D: its configuration is damaged",
         ),
         (without_layer(5), "holds weights of 3 layers, .*has 2 with weights"),
-        (without_layer(0), "has weights but does not say the input's shape"),
+        (without_layer(0), "has weights but does not say the input's shape; give load_model input_shape="),
         (lambda value: value["config"]["layers"].extend([{}] * 5000), "has 5006 layers, more than the 4096"),
         (lambda value: [value], "holds a JSON list where an object is due"),
     ],
@@ -167,6 +180,52 @@ def test_what_keras_2_writes_beside_the_arguments_of_a_separable_convolution(tmp
     model.save(tmp_path / "m.h5")
     above = {"kernel_initializer": {"class_name": "GlorotUniform", "config": {}}, "kernel_constraint": "max_norm"}
     assert same_weights(load_model(rewritten(tmp_path / "m.h5", layer_config(1, **above))), model)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "config", "expected"),
+    [
+        ("ThresholdedReLU", {"theta": 0.5}, ReLU(threshold=0.5)),
+        ("Activation", {"activation": "relu6"}, ReLU(max_value=6.0)),
+        ("ELU", {"alpha": 1.0}, Activation("elu")),
+        ("ELU", {"alpha": 0.5}, Activation(activations.Elu(0.5))),
+    ],
+)
+def test_layers_that_have_another_name_here(path, class_name, config, expected):
+    def change(value):
+        layer = {"class_name": class_name, "config": {"name": "it", "trainable": True, "dtype": "float32", **config}}
+        value["config"]["layers"].insert(2, layer)
+
+    layer = load_model(rewritten(path, change)).layers[1]
+    assert type(layer) is type(expected)
+    assert layer.get_config() == {**expected.get_config(), "name": "it", "dtype": "float32"}
+
+
+def any_size(value):
+    """As of a model that ends its convolutions in a global pool."""
+    listed = value["config"]["layers"]
+    listed[0]["config"]["batch_input_shape"] = [None, None, None, 1]
+
+
+@pytest.mark.parametrize("change", [any_size, without_layer(0)], ids=["any size", "no shape"])
+def test_an_input_shape_that_the_file_does_not_say(path, model, change):
+    loaded = load_model(rewritten(path, change), input_shape=(6, 6, 1))
+    assert loaded.input_shape == (None, 6, 6, 1)
+    assert same_weights(loaded, model)
+    for wrong in ((None, None, 1), "6x6"):
+        with pytest.raises(ConfigError, match="load_model: input_shape: a shape holds positive integers"):
+            load_model(path, input_shape=wrong)
+
+
+@pytest.mark.parametrize("weights", [None, [], {}, 1.0, [1.0], {"dense": 1.0}])
+def test_loss_weights_of_one_change_nothing(path, weights):
+    assert load_model(rewritten(path, section(loss_weights=weights), "training_config")).compiled
+
+
+def test_an_average_that_is_not_kept_is_not_overwritten(path):
+    """Keras 2's RMSprop says how often."""
+    unused = optimizer(beta_1=0.5, use_ema=False, ema_overwrite_frequency=100)
+    assert load_model(rewritten(path, unused, "training_config")).optimizer.get_config()["beta_1"] == 0.5
 
 
 def section(**changes):
