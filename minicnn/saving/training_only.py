@@ -45,6 +45,5 @@ def _is_left_out(key: str) -> bool:
 
 def _kind(value: Any) -> str:
     """The class of a constraint or regularizer, or the function's name; Keras 1 says "name"."""
-    if not isinstance(value, dict):
-        return str(value)
-    return str(value.get("class_name") or value.get("name"))
+    name = value.get("class_name") or value.get("name") if isinstance(value, dict) else value
+    return "".join(c for c in str(name)[:40] if c.isprintable())  # a file's text goes into a message of one line

@@ -187,6 +187,7 @@ def test_what_keras_2_writes_beside_the_arguments_of_a_separable_convolution(tmp
     [
         ("ThresholdedReLU", {"theta": 0.5}, ReLU(threshold=0.5)),
         ("Activation", {"activation": "relu6"}, ReLU(max_value=6.0)),
+        ("Activation", {"activation": "softmax_v2"}, Activation("softmax")),
         ("ELU", {"alpha": 1.0}, Activation("elu")),
         ("ELU", {"alpha": 0.5}, Activation(activations.Elu(0.5))),
     ],

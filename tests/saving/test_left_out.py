@@ -63,6 +63,11 @@ def test_constraints_and_activity_regularizers(path, model, number, changes, lef
         assert lost == f"what acts in training alone, and minicnn does not have: {left_out}"
 
 
+def test_what_a_file_calls_a_constraint_stays_in_one_line(path):
+    with pytest.warns(MinicnnWarning, match=r"leaves out: kernel_constraint a{38} of Conv2D"):
+        load_model(rewritten(path, layer_config(1, kernel_constraint="\n\x1b" + "a" * 1000)))
+
+
 def test_a_null_is_nothing_left_out(path, model):
     assert same_weights(load_model(rewritten(path, layer_config(1, kernel_constraint=None))), model)
 
