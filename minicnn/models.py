@@ -187,8 +187,11 @@ def load_model(
 
     custom_objects: the caller's own layer, loss, metric and activation classes (and metric functions) by name. Nothing
     else in a file is ever executed or imported. kwargs: seed, dtype, kernels of the Sequential; backend: "theano" for a
-    file that was written with it and does not say so. Models of maps (channels, height, width) come as ones of (height,
-    width, channels); functional models that are a chain, and nested ones, as one Sequential.
+    file that was written with it and does not say so; input_shape, (height, width, channels), for a model that takes
+    maps of any size or does not say theirs. What acts in training alone and minicnn does not have (constraints,
+    activity regularizers, layers of noise) is left out with a warning. Models of maps (channels,
+    height, width) come as ones of (height, width, channels); functional models that are a chain, and nested ones, as
+    one Sequential.
     Raises FileFormatError for a file that is damaged, of another kind, missing, or holds what minicnn does not have.
     """
     from minicnn.saving.model_io import load_model as load

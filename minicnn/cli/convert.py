@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 import typer
 
 from minicnn import saving
-from minicnn.cli.errors import ArgumentError, say
+from minicnn.cli.errors import ArgumentError, no_such_file, say, wrong_ending
 from minicnn.cli.sources import find_model, need_built, open_model
 from minicnn.errors import FileFormatError, MinicnnError, MinicnnWarning
 from minicnn.models import Sequential
@@ -20,7 +20,8 @@ from minicnn.saving.conversion import is_channels_first
 from minicnn.saving.model_file import ModelFile
 
 BackendName: TypeAlias = Literal["tensorflow", "theano", "cntk", "jax", "torch"]
-ONNX = ".onnx"
+OptimizerFor: TypeAlias = Literal["keras3", "keras2"]
+DataFormat: TypeAlias = Literal["channels_last", "channels_first"]
 
 
 def convert(
@@ -33,8 +34,9 @@ def convert(
         bool, typer.Option("--no-optimizer", help="leave out loss, metrics, optimizer and its state")
     ] = False,
     optimizer_for: Annotated[
-        Literal["keras3", "keras2"], typer.Option(help="the Keras that is to train on from an .h5 or .keras file")
-    ] = "keras3",
+        OptimizerFor | None,
+        typer.Option(help="the Keras that is to train on from an .h5 or .keras file", show_default="keras3"),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -45,6 +47,10 @@ def convert(
     backend: Annotated[
         BackendName | None,
         typer.Option(help="what Keras ran on, for an IN that does not say: theano's kernels are turned"),
+    ] = None,
+    data_format: Annotated[
+        DataFormat | None,
+        typer.Option(help="for weights alone: the order of the maps in the model that they were trained in"),
     ] = None,
 ) -> None:
     """Write a model in another format.
@@ -58,27 +64,30 @@ def convert(
       minicnn convert runs/lenet5/model.h5 lenet5.onnx
       minicnn convert old_theano.h5 new.h5 --backend theano --no-optimizer
       minicnn convert lenet5.weights.h5 lenet5.keras --model lenet5
+      minicnn convert weights.h5 model.keras --model model.json --data-format channels_first
     """
     format = _check_target(target, force)
+    _check_optimizer_for(optimizer_for, target, format, no_optimizer)
     if not source.exists():
-        raise ArgumentError(f"{source}: no such file.")
-    found = _contents(source, backend, model)
+        raise no_such_file(source)
+    found = _contents(source, backend, data_format, model)
     options: dict[str, Any] = {} if found.backend or backend is None else {"backend": backend}
     if model is None:
         network = open_model(source, compile=not no_optimizer, **options)
         need_built(network, source)
     else:
+        options |= {} if data_format is None else {"data_format": data_format}
         network = _with_weights(model, source, found, not no_optimizer, options)
-    _write(network, target, format, optimizer_for)
+    _write(network, target, format, optimizer_for or "keras3")
     print(f"Wrote {target}: {network.count_params():,} parameters in {len(network.layers)} layers")
-    _tell(found, network, format, optimizer_for)
+    _tell(found, network, format, optimizer_for or "keras3")
 
 
 def _check_target(target: Path, force: bool) -> str:
     """The format to write. Raises ArgumentError before any work is done."""
-    format = ONNX if target.suffix.lower() == ONNX else conversion.format_of(target)
+    format = conversion.format_of(target)
     if format is None:
-        raise ArgumentError(f"{target}: must end in {', '.join(conversion.FORMATS)} or {ONNX}.")
+        raise wrong_ending(target, conversion.FORMATS)
     try:
         atomic.check_target(target, True, (target.suffix.lower(),), "convert")
         exists = target.exists()
@@ -89,7 +98,22 @@ def _check_target(target: Path, force: bool) -> str:
     return format
 
 
-def _contents(source: Path, backend: str | None, model: str | None) -> Contents:
+def _check_optimizer_for(optimizer_for: str | None, target: Path, format: str, no_optimizer: bool) -> None:
+    """Raises ArgumentError for an --optimizer-for that would change nothing."""
+    if optimizer_for is None:
+        return
+    if format not in (conversion.HDF5, conversion.ARCHIVE):
+        raise ArgumentError(
+            f"--optimizer-for {optimizer_for}: {target} does not keep how a model is compiled; "
+            "leave out --optimizer-for."
+        )
+    if no_optimizer:
+        raise ArgumentError(
+            f"--optimizer-for {optimizer_for}: --no-optimizer leaves the optimizer out; give one of both."
+        )
+
+
+def _contents(source: Path, backend: str | None, data_format: str | None, model: str | None) -> Contents:
     """What IN holds. Raises ArgumentError if it is no model file, or if the options do not go with it."""
     try:
         found = contents(source)
@@ -99,6 +123,8 @@ def _contents(source: Path, backend: str | None, model: str | None) -> Contents:
         raise ArgumentError(f"--backend {backend}: {source} says that it is of {found.backend}; leave out --backend.")
     if backend == "theano" and found.format in (ARCHIVE, KERAS_3_WEIGHTS):
         raise ArgumentError(f"--backend theano: {source} is in a format that came after Theano; leave out --backend.")
+    if data_format is not None and found.whole:
+        raise ArgumentError(f"--data-format {data_format}: {source} holds a whole model, which says it; leave it out.")
     if model is not None and found.whole:
         raise ArgumentError(f"--model {model}: {source} holds a whole model; leave out --model.")
     if model is None and not found.whole:
@@ -133,7 +159,9 @@ def _from_json(path: Path, found: Contents) -> tuple[Sequential, dict[str, Any]]
         described = ModelFile(config, found.weights, entry=understood(config, path, {}))
         network = built_model(described, path, {}, {})
     except (OSError, UnicodeDecodeError) as error:
-        raise ArgumentError(f"{path}: cannot be read: {getattr(error, 'strerror', 'it is no text')}.") from error
+        raise ArgumentError(
+            f"{path}: cannot be read: {getattr(error, 'strerror', 'it is no text')}; check the name."
+        ) from error
     except MinicnnError as error:
         raise ArgumentError(str(error)) from error
     backend = config.get("backend") if found.backend is None else None
@@ -142,7 +170,7 @@ def _from_json(path: Path, found: Contents) -> tuple[Sequential, dict[str, Any]]
 
 
 def _write(network: Sequential, target: Path, format: str, optimizer_for: str) -> None:
-    if format == ONNX:
+    if format == conversion.ONNX:
         saving.export_onnx(network, target)
     elif format == conversion.WEIGHTS:
         network.save_weights(target)
@@ -157,6 +185,5 @@ def _tell(found: Contents, network: Sequential, format: str, optimizer_for: str)
     if found.whole:
         for change in conversion.changes(found, network):
             say(f"note: {change}.")
-    if format != ONNX:
-        for lost in conversion.losses(found, network, format, optimizer_for):
-            say(f"not kept: {lost}.")
+    for lost in conversion.losses(found, network, format, optimizer_for):
+        say(f"not kept: {lost}.")

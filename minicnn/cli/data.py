@@ -49,7 +49,7 @@ def fetch(
     """
     for name in names:
         if name not in DATASETS:
-            raise ArgumentError(f"{name}: is no data set; there are {', '.join(DATASETS)}.")
+            raise ArgumentError(f"{name}: is no data set; choose from {', '.join(DATASETS)}.")
     for name in names:
         there = place(name) is not None or name == "digits"
         data = load_data(name)

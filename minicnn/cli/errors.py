@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import re
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -32,6 +34,18 @@ class ArgumentError(CommandError):
     """Something named on the command line cannot be used: a file that is absent or of another kind, an unknown name."""
 
     exit_code = 2
+
+
+def no_such_file(path: Path) -> ArgumentError:
+    """The error for a file that is not there."""
+    return ArgumentError(f"{path}: no such file; check the name and the folder {path.absolute().parent}.")
+
+
+def wrong_ending(path: Path, endings: Sequence[str]) -> ArgumentError:
+    """The error for a file to write whose name does not end like a format's."""
+    *most, last = endings
+    received = f"ends in {path.suffix!r}" if path.suffix else "has no ending"
+    return ArgumentError(f"{path}: {received}; it must end in {', '.join(most)} or {last}.")
 
 
 class Commands(TyperGroup):

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from minicnn import plotting
-from minicnn.cli.errors import ArgumentError
+from minicnn.cli.errors import wrong_ending
 from minicnn.cli.options import BatchSize, DivideBy, ModelFile
 from minicnn.cli.output import percent
 from minicnn.cli.running import trained_on
@@ -37,7 +37,7 @@ def evaluate(
       minicnn evaluate model.h5 --data fashion_mnist --confusion confusion.png
     """
     if confusion is not None and confusion.suffix not in FIGURES:
-        raise ArgumentError(f"{confusion}: must end in {', '.join(FIGURES)}.")
+        raise wrong_ending(confusion, FIGURES)
     if confusion is not None and not confusion.parent.is_dir():
         raise ArgumentError(f"{confusion}: there is no folder {confusion.parent}; make it first.")
     model = open_model(file)

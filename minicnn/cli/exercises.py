@@ -85,7 +85,7 @@ def _chosen(names: list[str]) -> list[str]:
     for name in names:
         if name not in NAMES and name not in APPLICATIONS:
             known = ", ".join([*sorted(NAMES), *APPLICATIONS])
-            raise ArgumentError(f"{name}: is no exercise and no model of the sheet; there are {known}.")
+            raise ArgumentError(f"{name}: is no exercise and no model of the sheet; choose from {known}.")
     wanted = {NAMES.get(name, name) for name in names}
     return [name for name in APPLICATIONS if name in wanted or not wanted]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minicnn.cli.errors import ArgumentError
+from minicnn.cli.errors import ArgumentError, no_such_file
 from minicnn.cli.framing import Frame, border, framed
 from minicnn.typing import Array
 
@@ -73,15 +73,26 @@ def _open(path: Path) -> Image.Image:
             with Image.open(path, formats=FORMATS) as image:
                 return ImageOps.exif_transpose(image)
     except FileNotFoundError:
-        raise ArgumentError(f"{path}: no such file.") from None
+        raise no_such_file(path) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ArgumentError(f"{path}: has too many pixels; make it smaller.") from None
+        raise ArgumentError(
+            f"{path}: has too many pixels, more than {Image.MAX_IMAGE_PIXELS:,}; make it smaller."
+        ) from None
     except UnidentifiedImageError:
-        raise ArgumentError(f"{path}: is no {' or '.join(FORMATS)} image.") from None
+        raise ArgumentError(
+            f"{path}: is no {' or '.join(FORMATS)} image, {_beginning(path)}; give a .png or .jpg file."
+        ) from None
     except OSError as error:
-        raise ArgumentError(f"{path}: cannot be read as an image ({error.strerror or error}).") from error
+        raise ArgumentError(f"{path}: cannot be read as an image ({error.strerror or error}); give another.") from error
     except (SyntaxError, ValueError, EOFError) as error:  # what Pillow raises for damaged files besides OSError
-        raise ArgumentError(f"{path}: is damaged ({error}).") from error
+        raise ArgumentError(f"{path}: is damaged ({error}); get it anew.") from error
+
+
+def _beginning(path: Path) -> str:
+    """How the file begins, in words."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    return f"it begins with {start!r}" if start else "it is empty"
 
 
 def _convert(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]:

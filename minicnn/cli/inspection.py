@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from minicnn.cli.errors import ArgumentError
+from minicnn.cli.errors import ArgumentError, no_such_file
 from minicnn.cli.file_report import Report, Row, report_on, why_not_written
 from minicnn.cli.options import ModelFile
 from minicnn.cli.output import print_table
@@ -31,8 +31,8 @@ def inspect(
     """What is in a model file, whoever wrote it.
 
     Its format, Keras's version and backend, the layers with shapes and parameters, how it was compiled and how far its
-    training has come; whether minicnn loads it, or why not; what .h5, .keras and .weights.h5 files would not keep of
-    it. Nothing in the file is executed. Files that minicnn does not load are told of as far as they can be read.
+    training has come; whether minicnn loads it, or why not; what .h5, .keras, .weights.h5 and .onnx files would not
+    keep of it. Nothing in the file is executed. Files that minicnn does not load are told of as far as possible.
 
     \b
     Examples:
@@ -40,7 +40,7 @@ def inspect(
       minicnn inspect downloaded.keras --json
     """
     if not file.exists():
-        raise ArgumentError(f"{file}: no such file.")
+        raise no_such_file(file)
     try:
         report = report_on(file)
     except FileFormatError as error:

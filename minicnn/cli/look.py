@@ -51,7 +51,10 @@ def gradcheck(
     sample = tuple(size for size in network.input_shape[1:] if size is not None)
     shape = network.output_shape_for(sample)
     if len(shape) != 1:
-        raise ArgumentError(f"{model}: {network} has outputs {network.output_shape}; gradcheck takes classifiers.")
+        raise ArgumentError(
+            f"{model}: {network} has outputs {network.output_shape}; gradcheck takes (None, classes); "
+            "add Flatten and Dense."
+        )
     if not network.compiled:
         network.compile(loss="categorical_crossentropy")
     rng = np.random.default_rng(seed)

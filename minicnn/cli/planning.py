@@ -36,7 +36,9 @@ def plan(opened: Sequential | None, folder: Folder, given: dict[str, Any], resum
     if changed := differences(begun, settings, except_for=("epochs",)):
         raise ArgumentError(f"{folder.path}: was begun with {', '.join(changed)}; leave these options out to go on.")
     if result is not None and settings.epochs < result.epochs:
-        raise ArgumentError(f"{folder.path}: has {result.epochs} epochs already; --epochs {settings.epochs} is fewer.")
+        raise ArgumentError(
+            f"{folder.path}: has {result.epochs} epochs already; --epochs {settings.epochs} is fewer; give more."
+        )
     return settings
 
 

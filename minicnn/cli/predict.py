@@ -73,7 +73,9 @@ def _image_shape(model: Sequential, file: Path) -> tuple[int, int, int]:
     shape = model.input_shape[1:]
     if len(shape) != 3 or shape[2] not in (1, 3) or shape[0] is None or shape[1] is None:
         raise ArgumentError(
-            f"{file}: {model} takes samples {model.input_shape}, not images (None, height, width, 1 or 3)."
+            f"{file}: {model} takes samples {model.input_shape}, not images (None, height, width, 1 or 3); "
+            "give a model for "
+            "images."
         )
     return shape[0], shape[1], shape[2]
 
@@ -82,7 +84,9 @@ def _probabilities(model: Sequential, x: Array, file: Path) -> Array:
     """(N, K), each row with sum 1: the outputs of a softmax as they are, the softmax of others, p and 1 − p of one."""
     outputs = model.predict(x, batch_size=BATCH, verbose=0).astype(np.float64)
     if outputs.ndim != 2:
-        raise ArgumentError(f"{file}: {model} has outputs {model.output_shape}; predict takes classifiers.")
+        raise ArgumentError(
+            f"{file}: {model} has outputs {model.output_shape}; predict takes (None, classes); give a classifier."
+        )
     if outputs.shape[1] == 1:
         p = np.clip(outputs, 0, 1)
         return np.hstack([1 - p, p])
@@ -97,7 +101,10 @@ def _class_names(data: str | None, classes: int, file: Path) -> list[str]:
         return [str(k) for k in range(classes)]
     names = list(DATASETS[data].CLASS_NAMES)
     if len(names) != classes:
-        raise ArgumentError(f"--data {data}: has {len(names)} classes, but {file} tells {classes} apart.")
+        raise ArgumentError(
+            f"--data {data}: has {len(names)} classes, but {file} tells {classes} apart; "
+            "name the data set that it was trained on."
+        )
     return names
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from minicnn.applications import APPLICATIONS, CIFAR10_SHAPE, MNIST_SHAPE, build
-from minicnn.cli.errors import ArgumentError
+from minicnn.cli.errors import ArgumentError, no_such_file
 from minicnn.datasets import DATASETS
 from minicnn.datasets.files import Split
 from minicnn.errors import MinicnnError
@@ -35,14 +35,16 @@ def find_model(text: str, compile: bool = True, **kwargs: Any) -> Sequential:
     if text in APPLICATIONS:
         return build(text, **kwargs)
     if not Path(text).exists():
-        raise ArgumentError(f"{text}: no such file, and no model of that name; there are {', '.join(APPLICATIONS)}.")
+        raise ArgumentError(
+            f"{text}: no such file, and no model of that name; choose one of {', '.join(APPLICATIONS)}."
+        )
     return open_model(Path(text), compile, **kwargs)
 
 
 def open_model(path: Path, compile: bool = True, **kwargs: Any) -> Sequential:
     """The model in a file, with weights. Raises ArgumentError if there is none that can be read."""
     if not path.exists():
-        raise ArgumentError(f"{path}: no such file.")
+        raise no_such_file(path)
     try:
         return load_model(path, compile=compile, **kwargs)
     except MinicnnError as error:

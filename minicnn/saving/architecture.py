@@ -31,18 +31,21 @@ _MAX_NESTING = 16
 FUNCTIONAL = ("Functional", "Model")
 MODELS = ("Sequential", *FUNCTIONAL)
 """The classes that hold layers."""
+_NARROW = {"float16", "bfloat16", "mixed_float16", "mixed_bfloat16"}
 
 
 @dataclass
 class ModelEntry:
     """A Sequential. layers: in the order in which they compute, nested models taken apart.
 
-    dtype: "float32" or "float64", of all layers; None where the file does not say.
+    dtype: "float32" or "float64", of all layers; None where the file does not say. narrow: names of types with fewer
+    digits than float32, in which layers of the file compute.
     """
 
     name: str | None
     layers: list[LayerEntry]
     dtype: str | None = None
+    narrow: tuple[str, ...] = ()
 
     def units(self) -> list[list[int]]:
         """The layers, by number, that the model's list has as one: several for a nested model, in the file's order."""
@@ -51,6 +54,10 @@ class ModelEntry:
         for number in numbers:
             units.setdefault(self.layers[number].order[0], []).append(number)
         return list(units.values())
+
+    def left_out(self) -> list[str]:
+        """In words, what the file's layers do in training and these do not."""
+        return [part for layer in self.layers for part in layer.left_out]
 
 
 def model_from_keras(config: Config, callers: Collection[str] = ()) -> ModelEntry:
@@ -67,11 +74,12 @@ def model_from_keras(config: Config, callers: Collection[str] = ()) -> ModelEntr
     known = arguments if isinstance(arguments, dict) else {}
     name, declared = known.get("name"), known.get("build_input_shape")
     if not isinstance(name, str | None):
-        raise ConfigError("the model's list of layers or its name is damaged.")
+        raise ConfigError("the model's list of layers or its name is damaged; get the file anew.")
     if declared and layers and "batch_shape" not in layers[0].config:
         layers[0].config["batch_shape"] = dialects.any_batch(declared)
     dtypes = {dialects.dtype_name((entry.get("config") or {}).get("dtype")) for entry in _leaves(listed)}
-    return ModelEntry(name, layers, "float64" if "float64" in dtypes else None)
+    narrow = tuple(sorted(dtypes & _NARROW))
+    return ModelEntry(name, layers, "float64" if "float64" in dtypes else None, narrow)
 
 
 def model_to_keras(name: str, layers: list[Config]) -> Config:
@@ -98,15 +106,19 @@ def list_of_layers(config: Any, where: str, depth: int = 0) -> list[Any]:
     class_name, _ = dialects.parts(config, where)
     if class_name not in MODELS:
         raise ConfigError(
-            f"{where} is a {class_name}; minicnn reads Sequential models and functional chains of layers."
+            f"{where} is a {class_name}; minicnn reads Sequential models and functional chains of layers, use Keras."
         )
     listed = list_in(config)
     if listed is None:
-        raise ConfigError(f"{where}'s list of layers or its name is damaged.")
+        raise ConfigError(f"{where}'s list of layers or its name is damaged; get the file anew.")
     if len(listed) > MAX_LAYERS:
-        raise ConfigError(f"{where} has {len(listed)} layers, more than the {MAX_LAYERS} that minicnn reads.")
+        raise ConfigError(
+            f"{where} has {len(listed)} layers, more than the {MAX_LAYERS} that minicnn reads; use Keras."
+        )
     if depth > _MAX_NESTING:
-        raise ConfigError(f"{where}: models are nested more than {_MAX_NESTING} deep; it is damaged or hostile.")
+        raise ConfigError(
+            f"{where}: models are nested more than {_MAX_NESTING} deep; it is damaged or hostile, do not use it."
+        )
     return listed
 
 
@@ -162,12 +174,13 @@ def _chain(config: Config, units: list[list[LayerEntry]], where: str = "the mode
         return [layer for unit in units for layer in unit]
     arguments = config["config"]
     if not isinstance(arguments, dict):
-        raise ConfigError(f"{where}'s list of layers or its name is damaged.")
+        raise ConfigError(f"{where}'s list of layers or its name is damaged; get the file anew.")
     names = [_node_name(entry) for entry in arguments["layers"]]
-    inputs, outputs = (_tensors(arguments.get(key)) for key in ("input_layers", "output_layers"))
+    inputs, outputs = (_ends(arguments.get(key)) for key in ("input_layers", "output_layers"))
     if len(inputs) != 1 or len(outputs) != 1:
         raise ConfigError(
-            f"{where} has {len(inputs)} inputs and {len(outputs)} outputs; minicnn reads chains from one to one."
+            f"{where} has {len(inputs)} inputs and {len(outputs)} outputs; "
+            "minicnn reads chains from one to one, use Keras."
         )
     before = {}
     for name, entry in zip(names, arguments["layers"], strict=True):
@@ -175,16 +188,23 @@ def _chain(config: Config, units: list[list[LayerEntry]], where: str = "the mode
         if sources != [] if name == inputs[0] else len(sources) != 1:
             raise ConfigError(
                 f"{where} is no chain: layer {name!r} has the inputs {sources}; minicnn reads functional models whose "
-                "layers follow each other."
+                "layers follow each other, use Keras."
             )
         before[name] = sources
     path = [outputs[0]]
     while path[-1] in before and before[path[-1]] and len(path) <= len(names):
         path.append(before[path[-1]][0])
     if sorted(path) != sorted(names):
-        raise ConfigError(f"{where} is no chain: its {len(names)} layers do not all lie between input and output.")
+        raise ConfigError(
+            f"{where} is no chain: its {len(names)} layers do not all lie between input and output; use Keras."
+        )
     numbers = {name: number for number, name in enumerate(names)}
     return [layer for name in reversed(path) for layer in units[numbers[name]]]
+
+
+def _ends(value: Any) -> list[str]:
+    """The layers of a model's inputs or outputs, which Keras 3 may know by names of their own."""
+    return _tensors(list(value.values()) if isinstance(value, dict) else value)
 
 
 def _node_name(entry: Config) -> str:
@@ -197,14 +217,18 @@ def _sources(entry: Config, where: str) -> list[str]:
     """The names of the layers whose outputs go into this one."""
     calls = entry.get("inbound_nodes", [])
     if not isinstance(calls, list) or len(calls) > 1:
-        raise ConfigError(f"{where}: is called more than once; minicnn reads models that use each layer once.")
+        raise ConfigError(
+            f"{where}: is called more than once; minicnn reads models that use each layer once, use Keras."
+        )
     names: list[str] = []
     for call in calls:
         extra = call.get("kwargs") if isinstance(call, dict) else None
         names += _tensors(call.get("args") if isinstance(call, dict) else call)
         options = [extra, *(item[3] for item in call if isinstance(item, list) and len(item) > 3)]
         if any(isinstance(o, dict) and (o.get("training") or _tensors(list(o.values()))) for o in options):
-            raise ConfigError(f"{where}: is called with {options}; minicnn calls layers with their input alone.")
+            raise ConfigError(
+                f"{where}: is called with {options}; minicnn calls layers with their input alone, use Keras."
+            )
     return names
 
 

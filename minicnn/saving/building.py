@@ -91,6 +91,7 @@ def built_model(file: ModelFile, path: Path, custom: dict[str, Any], options: di
     entry = file.entry
     assert entry is not None
     layers = []
+    _check_input_is_fixed(entry, path)
     for layer_entry in entry.layers:
         number = ".".join(map(str, layer_entry.order))
         with naming(f"{path}: layer {number}, {layer_entry.class_name}"):
@@ -103,11 +104,35 @@ def built_model(file: ModelFile, path: Path, custom: dict[str, Any], options: di
         for layer in layers:
             with _without_drawing(layer):
                 model.add(layer)
+        for layer_entry, layer in zip(entry.layers, layers, strict=True):
+            _check_outputs(layer_entry, layer)
     if not model.built and any(w.arrays for w in file.weights):
         raise FileFormatError(
-            f"{path}: has weights but does not say the input's shape; build the model and use load_weights."
+            f"{path}: has weights but does not say the input's shape; give load_model "
+            "input_shape=(height, width, channels)."
         )
     return model
+
+
+def _check_input_is_fixed(entry: ModelEntry, path: Path) -> None:
+    """Raise FileFormatError if the model takes maps of any size, which Keras has and minicnn has not."""
+    shape = entry.layers[0].config.get("batch_shape") if entry.layers else None
+    if isinstance(shape, tuple) and None in shape[1:]:
+        raise FileFormatError(
+            f"{path}: leaves the input's size open, {shape}; give load_model input_shape=(height, width, channels)."
+        )
+
+
+def _check_outputs(entry: LayerEntry, layer: Layer) -> None:
+    """Raise FileFormatError where the file says another shape of the layer's outputs than follows from its input's."""
+    if entry.outputs is None or layer.input_shape is None:
+        return
+    ours = layer.output_shape(layer.input_shape)
+    if tuple(entry.outputs[1:]) != ours:
+        raise FileFormatError(
+            f"{layer}: has output_shape {tuple(entry.outputs)}, where minicnn makes {(None, *ours)}; give the layer "
+            "that shape in Keras."
+        )
 
 
 def make_layer(entry: LayerEntry, custom: dict[str, Any]) -> Layer:
@@ -168,7 +193,9 @@ def _check_size(layers: list[Layer], stored: int) -> None:
             needed += sum(math.prod(s) for s in WEIGHT_SHAPES[type(layer).build](layer, shape))
         if needed > stored + _SPARE_NUMBERS:
             raise FileFormatError(
-                f"up to {layer} the model needs {needed} numbers, the file holds {stored}; it is damaged or hostile."
+                f"up to {layer} the model needs {needed} numbers, the file holds {stored}; "
+                "it is damaged or hostile, do not "
+                "use it."
             )
         shape = following
 

@@ -57,14 +57,17 @@ class _Conversion:
             if shape is not None and len(shape) == 4:
                 own.config["batch_shape"] = (shape[0], *shape[2:], shape[1])
             data_format = own.config.pop("data_format", None)
+            if own.outputs is not None and data_format == _FIRST:
+                own.outputs = [own.outputs[0], *own.outputs[2:], own.outputs[1]]
             if own.class_name in _ON_MAPS and data_format != _FIRST:
                 raise ConfigError(
-                    f"layer {number}, {own.class_name}: is for channels_last in a model of channels_first."
+                    f"layer {number}, {own.class_name}: is for channels_last in a model of channels_first; use Keras."
                 )
             self._convert(own, number, data_format)
         if self.flatten is not None:
             raise ConfigError(
-                "the model's outputs are a flattened map of channels_first; minicnn flattens it otherwise."
+                "the model's outputs are a flattened map of channels_first; minicnn flattens it otherwise; "
+                "end in a Dense layer."
             )
 
     def _convert(self, layer: LayerEntry, number: int, data_format: str | None) -> None:
@@ -83,7 +86,10 @@ class _Conversion:
             config["axis"] = _channels(config.get("axis", -1), number, kind)
         elif kind in ("Dense", "Softmax", "Activation") and self.rank == 3:
             if kind == "Dense" or config.get("activation") == "softmax":
-                raise ConfigError(f"layer {number}, {kind}: works on the width of a channels_first map.")
+                raise ConfigError(
+                    f"layer {number}, {kind}: works on the width of a channels_first map, which minicnn does not; "
+                    "use Keras."
+                )
         elif kind == "Dense":
             layer.rows_of, self.flatten = self.flatten, None
 
@@ -100,12 +106,16 @@ class _Conversion:
             layer.config["target_shape"] = [*target[1:], target[0]]
             self.rank = 3
         elif self.rank != 1 or len(target) != 1:
-            raise ConfigError(f"layer {number}, Reshape: to {target} in the order of channels_first is not supported.")
+            raise ConfigError(
+                f"layer {number}, Reshape: to {target} in the order of channels_first is not supported; use Keras."
+            )
 
 
 def _channels(axis: Any, number: int, kind: str) -> int:
     """Axis 1, the channels of channels_first, as the last one. Raises ConfigError for others."""
     one = axis[0] if isinstance(axis, list | tuple) and len(axis) == 1 else axis
     if one not in (1, -3):
-        raise ConfigError(f"layer {number}, {kind}: works along axis {axis} of channels_first maps; minicnn along 1.")
+        raise ConfigError(
+            f"layer {number}, {kind}: works along axis {axis} of channels_first maps; minicnn along 1, use Keras."
+        )
     return -1

@@ -157,7 +157,9 @@ def _read_config(reader: Reader, found: Contents) -> None:
     if text is not None:
         found.config = safe_json.parse_object(text, f"{reader.path}: model_config")
     elif found.whole:
-        raise FileFormatError(f"{reader.path}: has weights but no model_config, which says what the layers are.")
+        raise FileFormatError(
+            f"{reader.path}: has weights but no model_config, which says what the layers are; save it anew."
+        )
 
 
 def _read_layers(reader: Reader, group: h5py.Group, found: Contents) -> None:
@@ -193,8 +195,8 @@ class _Walk:
     def layers(
         self, group: h5py.Group, above: keras_3_weights.Place, path: str
     ) -> Iterator[tuple[keras_3_weights.Place, LayerWeights]]:
-        """Every layer's place and arrays, a nested model's own layers behind it."""
-        for container in (name for name in keras_3_weights.CONTAINERS if name in group):
+        """Every layer's place and arrays, a nested model's own layers behind it. One container has all of them."""
+        for container in [name for name in keras_3_weights.CONTAINERS if name in group][:1]:
             children = self._group(group, container)
             for name, step in _steps(children):
                 child, inner = self._group(children, name), f"{path}/{name}".lstrip("/")
@@ -224,7 +226,7 @@ class _Walk:
     def _group(self, parent: h5py.Group, name: str) -> h5py.Group:
         self._left -= 1
         if self._left < 0:
-            raise FileFormatError(f"{self._reader.path}: has more than {_MAX_GROUPS} groups; it is no model's.")
+            raise FileFormatError(f"{self._reader.path}: has more than {_MAX_GROUPS} groups; give a model's file.")
         return self._reader.group(parent, name)
 
 
@@ -282,7 +284,9 @@ def _arguments(entry: Any) -> Config:
 
 def _check_worth(reader: Reader, found: Contents) -> None:
     if len(found.problems) >= _MAX_PROBLEMS:
-        raise FileFormatError(f"{reader.path}: has too many damaged parts; the layers after them are not read.")
+        raise FileFormatError(
+            f"{reader.path}: has too many damaged parts; the layers after them are not read; get it anew."
+        )
 
 
 @contextmanager

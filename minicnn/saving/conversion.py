@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minicnn.errors import FileFormatError
+from minicnn.errors import FileFormatError, MinicnnError
 from minicnn.layers import LAYERS, InputLayer
 from minicnn.saving import architecture, dialects, matching
 from minicnn.saving.building import make_layer, naming
@@ -17,10 +18,10 @@ from minicnn.typing import Config, Shape
 if TYPE_CHECKING:
     from minicnn.models import Sequential
 
-HDF5, ARCHIVE, WEIGHTS = ".h5", ".keras", ".weights.h5"
+HDF5, ARCHIVE, WEIGHTS, ONNX = ".h5", ".keras", ".weights.h5", ".onnx"
 """The formats that are written, by how a file's name ends."""
 
-FORMATS = (HDF5, ARCHIVE, WEIGHTS)
+FORMATS = (HDF5, ARCHIVE, WEIGHTS, ONNX)
 
 
 def format_of(path: Path) -> str | None:
@@ -28,7 +29,7 @@ def format_of(path: Path) -> str | None:
     name = path.name.lower()
     if name.endswith(WEIGHTS):
         return WEIGHTS
-    return {HDF5: HDF5, ".hdf5": HDF5, ARCHIVE: ARCHIVE}.get(path.suffix.lower())
+    return {HDF5: HDF5, ".hdf5": HDF5, ARCHIVE: ARCHIVE, ONNX: ONNX}.get(path.suffix.lower())
 
 
 def changes(found: Contents, model: Sequential) -> list[str]:
@@ -60,8 +61,12 @@ def losses(found: Contents, model: Sequential, format: str, optimizer_for: str =
     model: as it will be written, uncompiled if its training is left out. optimizer_for: as in Sequential.save.
     """
     result = []
+    if left_out := _left_out(found):
+        result.append(f"what acts in training alone, and minicnn does not have: {matching.listed(left_out)}")
     if found.others:
         result.append(f"what minicnn does not read: {matching.listed(found.others)}")
+    if format == ONNX:
+        return result + _lost_in_onnx(model)
     if found.training is not None and not model.compiled:
         result.append("loss, metrics and optimizer")
     if model.optimizer is None and found.whole and (found.keras_optimizer or found.state):
@@ -73,6 +78,20 @@ def losses(found: Contents, model: Sequential, format: str, optimizer_for: str =
             "for Keras: the optimizer's state, which minicnn alone finds in .h5 files, and Keras 2 if written for it"
         )
     return result + [f"for Keras: the model, since {problem}" for problem in what_keras_refuses(model)]
+
+
+def _left_out(found: Contents) -> list[str]:
+    """What the model's layers lose by being read."""
+    with suppress(MinicnnError):
+        return architecture.model_from_keras(found.config).left_out() if found.config else []
+    return []  # not understood, and so not read at all
+
+
+def _lost_in_onnx(model: Sequential) -> list[str]:
+    result = ["all that training needs: an ONNX file predicts, and neither minicnn nor Keras reads it"]
+    if model.dtype.name == "float64":
+        result.append("float64: weights are rounded to float32, in which it computes")
+    return result
 
 
 def _lost_in_weights(found: Contents, model: Sequential) -> list[str]:

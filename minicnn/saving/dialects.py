@@ -3,7 +3,8 @@
 All of it turns JSON values into JSON values. Reading is lenient about what changes nothing and strict about what does:
 
     left out    a null; a key of _WITHOUT_EFFECT at the value given there; dtype, which is the model's; Keras's wrappers
-                around an object ("module", "registered_name", "build_config"), by which nothing is ever looked up
+                around an object ("module", "registered_name", "build_config"), by which nothing is ever looked up;
+                and, told by a warning, what acts in training alone (training_only.py)
     kept        everything else: the constructor takes it, or refuses it by name
 
 Writing keeps to the keys that all versions share, since Keras refuses those that it does not know.
@@ -21,7 +22,7 @@ from minicnn.errors import ConfigError
 from minicnn.losses import Loss
 from minicnn.metrics import Metric
 from minicnn.naming import snake_case
-from minicnn.saving import keras_1
+from minicnn.saving import equivalents, keras_1, training_only
 from minicnn.typing import Config
 
 _WITHOUT_EFFECT: Config = {
@@ -41,7 +42,16 @@ _WITHOUT_EFFECT: Config = {
 """Keys that some versions have and others do not, at the value at which a layer or an optimizer is as without them."""
 
 _HOW_NOT_WHAT = ("jit_compile", "is_legacy_optimizer")  # of optimizers: how, not what, they compute
-_OLD_CLASS_NAMES = {"BatchNormalizationV1": "BatchNormalization", "BatchNormalizationV2": "BatchNormalization"}
+_CLASSES_IN_USE = {
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    **dict.fromkeys(training_only.IDENTITY_IN_INFERENCE, "Activation"),
+    **equivalents.CLASSES,
+}
+_UNUSED = dict.fromkeys(
+    ("SeparableConv2D", "DepthwiseConv2D"), ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
+)
+"""What Keras 2 writes of the class above a layer's, and the layer does not use."""
 _CHOSEN = ("accuracy", "acc")
 """Metrics that mean one of several accuracies, chosen by the shapes of labels and outputs."""
 _ACCURACIES = {"binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy"}
@@ -53,8 +63,10 @@ class LayerEntry:
 
     order: its number in the file's list of layers; of a nested model's layers the numbers on the way down. group: on
     the same way, the class in snake case and how many of that class come before, by which Keras 3 stores weights.
-    parents: the nested models' names. oihw: the kernel is stored (filters, channels, rows, columns). rows_of: the
-    number of the Flatten whose features, in the order of channels_first, this layer's arrays follow; None if ours.
+    parents: the nested models' names. kernel_axes: the places that the axes of the stored kernel take here; None if
+    they stay. rows_of: the number of the Flatten whose features, in the order of channels_first, this layer's arrays
+    follow; None if ours. outputs: the shape of a batch of outputs, where the file says it and the arguments do not.
+    left_out: in words, what the file's layer does in training and this one does not.
     """
 
     class_name: str
@@ -62,8 +74,10 @@ class LayerEntry:
     order: tuple[int, ...] = ()
     group: tuple[tuple[str, int], ...] = ()
     parents: tuple[str, ...] = ()
-    oihw: bool = False
+    kernel_axes: tuple[int, ...] | None = None
     rows_of: int | None = None
+    outputs: Any = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass
@@ -82,19 +96,19 @@ class CompileEntry:
 def class_in_use(class_name: str) -> str:
     """The present name of a class that earlier versions called otherwise."""
     name = keras_1.CLASSES.get(class_name, class_name)
-    return _OLD_CLASS_NAMES.get(name, name)
+    return _CLASSES_IN_USE.get(name, name)
 
 
 def layer_from_keras(entry: Any, where: str, callers: Collection[str] = ()) -> LayerEntry:
     """One layer's entry. Raises ConfigError if it is damaged."""
     class_name, arguments = parts(entry, where)
     if not isinstance(arguments, dict):
-        raise ConfigError(f"{where}, {class_name}: its configuration is damaged.")
-    oihw = False
-    if class_name not in callers:
-        class_name, arguments, oihw = keras_1.to_keras_2(class_name, arguments)
+        raise ConfigError(f"{where}, {class_name}: its configuration is damaged; get the file anew.")
     if class_name in callers:
         return LayerEntry(class_name, {key: value for key, value in arguments.items() if key != "dtype"})
+    class_name, arguments, kernel_axes = keras_1.to_keras_2(class_name, arguments)
+    arguments = {key: value for key, value in arguments.items() if key not in _UNUSED.get(class_name, ())}
+    class_name, arguments, left_out = training_only.without(class_name, arguments)
     config = {
         key: plain(value) for key, value in arguments.items() if key != "dtype" and not _changes_nothing(key, value)
     }
@@ -103,7 +117,9 @@ def layer_from_keras(entry: Any, where: str, callers: Collection[str] = ()) -> L
         config["batch_shape"] = any_batch(shape)
     if isinstance(config.get("name"), str):
         config["name"] = config["name"].replace("/", "_")  # Keras 2 allows the slash
-    return LayerEntry(class_in_use(class_name), config, oihw=oihw)
+    outputs = config.pop("output_shape", None) if class_name == "Conv2DTranspose" else None  # of Keras 1
+    name, config = equivalents.ours(class_name, config)
+    return LayerEntry(class_in_use(name), config, kernel_axes=kernel_axes, outputs=outputs, left_out=left_out)
 
 
 def layer_to_keras(class_name: str, config: Config, dtype: str, ours: bool = True) -> Config:
@@ -125,7 +141,7 @@ def layer_to_keras(class_name: str, config: Config, dtype: str, ours: bool = Tru
 
 def compile_from_keras(training: Config) -> CompileEntry:
     """The arguments of compile in a training_config. Raises ConfigError for what minicnn does not have."""
-    if training.get("loss_weights") not in (None, [], {}):
+    if not _all_one(training.get("loss_weights")):
         raise ConfigError(f"loss_weights={training['loss_weights']!r} is not supported.")
     optimizer = training.get("optimizer_config", training.get("optimizer"))
     return CompileEntry(
@@ -136,18 +152,26 @@ def compile_from_keras(training: Config) -> CompileEntry:
     )
 
 
+def _all_one(loss_weights: Any) -> bool:
+    """Whether the loss counts as it is: it has no weight, or the weight 1."""
+    weights = list(loss_weights.values()) if isinstance(loss_weights, dict) else loss_weights
+    return all(weight in (None, 1) for weight in (weights if isinstance(weights, list) else [weights]))
+
+
 def optimizer_from_keras(entry: Any) -> Any:
     """An optimizer's name or config. Keras 2's `lr` and `decay` become a rate and a schedule."""
     if isinstance(entry, str):
         return entry
     class_name, arguments = parts(entry, "the optimizer")
     if not isinstance(arguments, dict):
-        raise ConfigError(f"{class_name}: its configuration is damaged.")
+        raise ConfigError(f"{class_name}: its configuration is damaged; get the file anew.")
     config = {
         key: plain(value)
         for key, value in arguments.items()
         if key not in _HOW_NOT_WHAT and not _changes_nothing(key, value)
     }
+    if not config.get("use_ema"):
+        config.pop("ema_overwrite_frequency", None)  # of the average that is not kept; Keras 2's RMSprop says 100
     if "lr" in config:
         config["learning_rate"] = config.pop("lr")
     decay = config.pop("decay", 0)
@@ -267,21 +291,23 @@ def _only_one(entry: Any, what: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """value without Keras's wrappers: objects as {"class_name", "config"}, functions as their names."""
+    """value without Keras's wrappers: objects as {"class_name", "config"}, functions as names, arrays as numbers."""
+    if isinstance(value, dict) and value.keys() == {"type", "value"}:
+        return value["value"]  # as Keras 2.0 writes a number that it holds as an array
     if not isinstance(value, dict) or not isinstance(value.get("class_name"), str):
         return value
     if value["class_name"] == "function":
         return value.get("config")
     class_name, arguments = parts(value, "an object")
     if not isinstance(arguments, dict):
-        raise ConfigError(f"{class_name}: its configuration is damaged.")
+        raise ConfigError(f"{class_name}: its configuration is damaged; get the file anew.")
     return {"class_name": class_name, "config": {key: plain(v) for key, v in arguments.items()}}
 
 
 def parts(entry: Any, where: str) -> tuple[str, Any]:
     """class_name, without the package that it is registered for ("Custom>Adam"), and config. ConfigError if damaged."""
     if not isinstance(entry, dict) or not isinstance(entry.get("class_name"), str):
-        raise ConfigError(f"{where} is damaged: it has no class_name.")
+        raise ConfigError(f"{where} is damaged: it has no class_name; get the file anew.")
     config = entry.get("config", {})
     return entry["class_name"].rpartition(">")[2], {} if config is None else config
 

@@ -6,8 +6,12 @@
     /metrics/...                         up to 2.15; never read
 
 The class is in snake case; the k-th further layer of a class has the number k. A nested model is a layer with `layers`
-of its own. Keras 2.12 to 2.14 have `_layer_checkpoint_dependencies` in place of `layers`, and 2.12 numbers 0, 2, 4: so
-it is the order of the numbers that counts.
+of its own. Keras 2.12 to 2.14 have `_layer_checkpoint_dependencies` in place of `layers`, and 2.12 and 2.13 number 0,
+2, 4: so it is the order of the numbers that counts.
+
+Files that are written have both, the second as further names (hard links) of the same groups: numbered 0, 2, 4 for 2.12
+and 2.13, and 0, 1 too where a class has two layers. With three the number 2 would mean two layers at once, and 2.14
+fails on the file.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ def read_layers(reader: Reader, places: Sequence[Place]) -> list[LayerWeights]:
     tree = _Tree(reader)
     result = []
     for place in places:
-        name = "/".join(f"{kind}_{number}" if number else kind for kind, number in place)
+        name = "/".join(_numbered_name(kind, number) for kind, number in place)
         group = tree.layer(place)
         result.append(LayerWeights(name, [] if group is None else _variables(reader, group, name)))
     unread = tree.unread()
@@ -136,17 +140,27 @@ def image(
     """
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as root:
-        container = root.create_group("layers")
-        counts: dict[str, int] = {}
+        container, before_2_15 = (root.create_group(name) for name in CONTAINERS)
+        groups: dict[str, list[h5py.Group]] = {}
         for kind, arrays in layers:
-            number = counts[kind] = counts.get(kind, -1) + 1
-            _put_variables(container.create_group(f"{kind}_{number}" if number else kind), arrays)
+            same = groups.setdefault(kind, [])
+            same.append(container.create_group(_numbered_name(kind, len(same))))
+            _put_variables(same[-1], arrays)
+        for kind, same in groups.items():
+            for number, group in enumerate(same):
+                before_2_15[_numbered_name(kind, 2 * number)] = group
+            if len(same) == 2:
+                before_2_15[_numbered_name(kind, 1)] = same[1]
         if optimizer is not None:
             _put_variables(root.create_group("optimizer"), optimizer)
         root.create_group("vars")
         if state is not None:
             own_state.write(root, state)
     return buffer.getvalue()
+
+
+def _numbered_name(kind: str, number: int) -> str:
+    return f"{kind}_{number}" if number else kind
 
 
 def _put_variables(group: h5py.Group, arrays: list[Array]) -> None:

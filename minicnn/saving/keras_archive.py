@@ -26,7 +26,8 @@ from minicnn.saving.safe_zip import read_members
 from minicnn.typing import Array, Config
 
 PROFILE = "2.15.0"
-"""The first Keras that reads such an archive in the form in which it is written; later ones read it as well."""
+"""The Keras in whose form it is written. 2.12 to 3.15 read it, but for 2.14 where a class has three layers or more
+(keras_3_weights.py); up to 2.11 no Keras knows archives."""
 
 _CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that zip can state

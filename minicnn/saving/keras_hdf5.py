@@ -107,7 +107,7 @@ def read_layers(reader: Reader, group: h5py.Group) -> list[LayerWeights]:
     if layers is None and "nb_layers" in group.attrs:
         return _read_numbered(reader, group)
     if layers is None:
-        raise FileFormatError(f"{reader.path}: the weights have no layer_names; the file is damaged.")
+        raise FileFormatError(f"{reader.path}: the weights have no layer_names; the file is damaged, get it anew.")
     return [read_layer(reader, group, layer) for layer in layers]
 
 
@@ -116,7 +116,7 @@ def read_layer(reader: Reader, group: h5py.Group, layer: str) -> LayerWeights:
     layer_group = reader.group(group, layer)
     names = reader.names(layer_group, "weight_names")
     if names is None:
-        raise FileFormatError(f"{reader.path}: layer {layer!r} has no weight_names; the file is damaged.")
+        raise FileFormatError(f"{reader.path}: layer {layer!r} has no weight_names; the file is damaged, get it anew.")
     return LayerWeights(layer, [(f"{layer}: {name}", reader.array(layer_group, name)) for name in names])
 
 

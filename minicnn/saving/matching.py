@@ -15,6 +15,7 @@ import numpy as np
 from minicnn.errors import FileFormatError
 from minicnn.layers import LAYERS, BatchNormalization, Dense, Flatten, Layer
 from minicnn.saving.architecture import ModelEntry
+from minicnn.saving.keras_1 import FILTERS_FIRST
 from minicnn.saving.model_file import LayerWeights, NamedArrays
 from minicnn.typing import Array, Shape
 
@@ -25,19 +26,19 @@ _TURNED_BY_THEANO = ("Conv2D", "Conv2DTranspose")
 class Origin:
     """How a file holds a layer's arrays, where it is otherwise than here.
 
-    turned: Theano's convolution turned kernels by 180 degrees, and files written with it hold them turned. oihw:
-    kernels are (filters, channels, rows, columns). rows: (H, W, C) of the map whose flattened features, in the order
-    (C, H, W), the arrays follow.
+    turned: Theano's convolution turned kernels by 180 degrees, and files written with it hold them turned.
+    kernel_axes: the places that a stored kernel's axes take here; None if they stay. rows: (H, W, C) of the map whose
+    flattened features, in the order (C, H, W), the arrays follow.
     """
 
     turned: bool = False
-    oihw: bool = False
+    kernel_axes: tuple[int, ...] | None = None
     rows: Shape | None = None
 
     def ours(self, layer: Layer, name: str, array: Array) -> Array:
         """The array in our order."""
-        if self.oihw and array.ndim == 4 and name == "kernel":
-            array = array.transpose(2, 3, 1, 0)
+        if self.kernel_axes is not None and array.ndim == 4 and name == "kernel":
+            array = array.transpose(self.kernel_axes)
         if self.turned and array.ndim == 4 and name == "kernel":
             array = array[::-1, ::-1]
         if self.rows is not None and (name == "kernel" or isinstance(layer, BatchNormalization)):
@@ -48,9 +49,9 @@ class Origin:
 
     def stored_shape(self, name: str, shape: Shape) -> Shape:
         """The shape in the file of an array that has this shape here."""
-        if self.oihw and len(shape) == 4 and name == "kernel":
-            return shape[3], shape[2], shape[0], shape[1]
-        return shape
+        if self.kernel_axes is None or len(shape) != 4 or name != "kernel":
+            return shape
+        return tuple(shape[self.kernel_axes.index(axis)] for axis in range(4))
 
 
 def origins(layers: Sequence[Layer], entry: ModelEntry | None, backend: str | None) -> dict[str, Origin]:
@@ -64,17 +65,20 @@ def origins(layers: Sequence[Layer], entry: ModelEntry | None, backend: str | No
         place = None if at is None or at.rows_of is None else at.rows_of - offset
         turned = backend == "theano" and type(layer) in [LAYERS.get(name) for name in _TURNED_BY_THEANO]
         result[layer.name] = Origin(
-            turned, at is not None and at.oihw, None if place is None else layers[place].input_shape
+            turned,
+            None if at is None else at.kernel_axes,
+            None if place is None else layers[place].input_shape,
         )
     return result
 
 
-def origins_of_channels_first(layers: Sequence[Layer], backend: str | None, oihw: bool) -> dict[str, Origin]:
+def origins_of_channels_first(layers: Sequence[Layer], backend: str | None, filters_first: bool) -> dict[str, Origin]:
     """As origins, for a file of weights alone, of a model like this one but for channels_first."""
+    axes = FILTERS_FIRST if filters_first else None
     result, rows = origins(layers, None, backend), None
     for layer in layers:
         follows = isinstance(layer, Dense) or (isinstance(layer, BatchNormalization) and rows is not None)
-        result[layer.name] = Origin(result[layer.name].turned, oihw, rows if follows else None)
+        result[layer.name] = Origin(result[layer.name].turned, axes, rows if follows else None)
         if isinstance(layer, Flatten) and len(layer.input_shape or ()) == 3:
             rows = layer.input_shape
         elif isinstance(layer, Dense):
@@ -87,7 +91,9 @@ def stores_filters_first(layers: Sequence[Layer], weights: Sequence[LayerWeights
     kernels = [layer.params["kernel"].shape for layer in layers if "kernel" in layer.params]
     wanted = [shape for shape in kernels if len(shape) == 4]
     stored = [array.shape for entry in weights for _, array in entry.arrays if array.ndim == 4]
-    return stored != wanted and stored == [Origin(oihw=True).stored_shape("kernel", shape) for shape in wanted]
+    return stored != wanted and stored == [
+        Origin(kernel_axes=FILTERS_FIRST).stored_shape("kernel", shape) for shape in wanted
+    ]
 
 
 def matched(

@@ -14,6 +14,7 @@ import numpy as np
 from minicnn import activations
 from minicnn.errors import ConfigError, NotBuiltError
 from minicnn.layers import LAYERS, Layer
+from minicnn.layers.base import sample_shape
 from minicnn.naming import snake_case
 from minicnn.saving import (
     architecture,
@@ -31,7 +32,7 @@ from minicnn.saving.keras_3_weights import Place
 from minicnn.saving.model_file import LayerWeights, ModelFile
 from minicnn.saving.safe_hdf5 import file_start
 from minicnn.saving.training_section import add_training, compile_model, keras_3_variables, restore_optimizer, warn
-from minicnn.typing import Array, Config
+from minicnn.typing import Array, Config, Shape
 
 if TYPE_CHECKING:
     from minicnn.models import Sequential
@@ -171,21 +172,47 @@ def load_model(
     if not kwargs.pop("safe_mode", True):
         raise ConfigError("load_model: safe_mode=False is not supported; minicnn never executes what a file holds.")
     backend = _backend(kwargs.pop("backend", None), "load_model")
+    input_shape = kwargs.pop("input_shape", None)
     for key in kwargs.keys() - {"seed", "dtype", "kernels"}:
         raise ConfigError(
-            f"load_model: unknown argument {key!r}; it takes custom_objects, compile, seed, dtype, kernels and backend."
+            f"load_model: unknown argument {key!r}; it takes custom_objects, compile, seed, dtype, kernels, backend "
+            "and input_shape."
         )
     custom = dict(custom_objects or {})
     file = _read_model(path, custom, compile)
+    if input_shape is not None:
+        _set_input_shape(file, sample_shape(input_shape, "load_model: input_shape"))
     if file.state is not None and kwargs.get("seed") is None:
         kwargs["seed"] = file.state.seed
     model = built_model(file, path, custom, kwargs)
     origin = matching.origins(model.layers, file.entry, file.backend or backend)
     if model.built:
         _set_weights(model, file.weights, _units(model, file.entry, file.units), origin, path)
+    _warn_of_what_is_other(model, file, path)
     if compile:
         compile_model(model, file, path, custom, origin)
     return model
+
+
+def _set_input_shape(file: ModelFile, shape: Shape) -> None:
+    assert file.entry is not None
+    if file.entry.layers:
+        file.entry.layers[0].config["batch_shape"] = (None, *shape)
+
+
+def _warn_of_what_is_other(model: Sequential, file: ModelFile, path: Path) -> None:
+    assert file.entry is not None
+    left_out, narrow = file.entry.left_out(), ", ".join(file.entry.narrow)
+    if narrow:
+        warn(
+            f"{path}: is a model that computes in {narrow}, which is widened to {model.dtype}: predictions differ from "
+            "Keras's by its rounding."
+        )
+    if left_out:
+        warn(
+            f"{path}: minicnn does not have, and leaves out: {', '.join(left_out)}. This acts in training alone: the "
+            "model predicts the same."
+        )
 
 
 def _read_model(path: Path, custom: dict[str, Any], with_training: bool) -> ModelFile:
@@ -220,9 +247,9 @@ def load_weights(
     backend = stored.backend or backend
     origin = matching.origins(model.layers, stored.entry, backend)
     if stored.entry is None:
-        oihw = stored.keras_1 and matching.stores_filters_first(model.layers, stored.weights)
-        if oihw or data_format == "channels_first":
-            origin = matching.origins_of_channels_first(model.layers, backend, oihw)
+        filters_first = stored.keras_1 and matching.stores_filters_first(model.layers, stored.weights)
+        if filters_first or data_format == "channels_first":
+            origin = matching.origins_of_channels_first(model.layers, backend, filters_first)
     _set_weights(model, stored.weights, _units(model, stored.entry, stored.units), origin, path)
     restore_optimizer(model, stored.keras_optimizer, origin, path)
 

@@ -46,7 +46,7 @@ def export_onnx(model: Sequential, path: str | os.PathLike[str]) -> None:
     graph = _graph_of(model)
     size = sum(array.nbytes for array in graph.weights.values())
     if size > LARGEST - (1 << 20):
-        raise ConfigError(f"export_onnx: {model} has {size} bytes of weights; ONNX takes 2 GB in one file.")
+        raise ConfigError(f"export_onnx: {model} has {size} bytes of weights; ONNX takes 2 GB in one file, use fewer.")
     atomic.write_whole(target, memoryview(_protobuf(graph, model)))
 
 

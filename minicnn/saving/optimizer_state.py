@@ -150,7 +150,9 @@ def to_keras_3(state: OptimizerState, learning_rate: float | None) -> list[Array
     that are not Keras's.
     """
     if state.class_name not in GROUPS:
-        raise ConfigError(f"save: Keras has no optimizer {state.class_name}.")
+        raise ConfigError(
+            f"save: Keras has no optimizer {state.class_name}; save as .h5 or with include_optimizer=False."
+        )
     arrays: list[Array] = [np.asarray(state.iterations, np.int64)]
     if learning_rate is not None:
         arrays.append(np.asarray(learning_rate, np.float32))

@@ -37,7 +37,9 @@ _DAMAGE: tuple[type[Exception], ...] = (
 )
 _HEAP = b"GCOL\x01\0\0\0"
 _MAX_DEPTH = 64  # of nested groups in one name
-_NUMBERS = {np.dtype(t) for t in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")}
+_BFLOAT16 = np.dtype("V2")
+"""What h5py makes of bfloat16, which neither HDF5 nor NumPy has: two bytes without a meaning."""
+_NUMBERS = {np.dtype(t) for t in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")} | {_BFLOAT16}
 
 
 @contextmanager
@@ -142,16 +144,24 @@ class Reader:
         """The group of that name, which may lie several groups deep. Raises FileFormatError if there is none."""
         found = self._walk(parent, name)
         if not isinstance(found, h5py.Group):
-            raise FileFormatError(f"{self.path}: has an array where the group {name!r} is due; the file is damaged.")
+            raise FileFormatError(
+                f"{self.path}: has an array where the group {name!r} is due; the file is damaged, get it anew."
+            )
         return found
 
     def array(self, parent: h5py.Group, name: str) -> Array:
-        """The array of that name, in its own dtype. Its type, storage and size are checked before it is read."""
+        """The array of that name, in its own dtype; bfloat16 as float32.
+
+        Its type, storage and size are checked before it is read.
+        """
         found = self._walk(parent, name)
         if not isinstance(found, h5py.Dataset):
-            raise FileFormatError(f"{self.path}: has a group where the array {name!r} is due; the file is damaged.")
+            raise FileFormatError(
+                f"{self.path}: has a group where the array {name!r} is due; the file is damaged, get it anew."
+            )
         self._check_array(found, name)
-        return np.asarray(found[()])
+        array = np.asarray(found[()])
+        return _widened(array) if array.dtype == _BFLOAT16 else array
 
     def text(self, node: h5py.Group, name: str) -> str | None:
         """A string attribute, or None if there is none of that name."""
@@ -160,7 +170,7 @@ class Reader:
             value = value.reshape(-1)[0]
         if value is None or isinstance(value, (str, bytes)):
             return _decoded(value) if value is not None else None
-        raise FileFormatError(f"{self.path}: the attribute {name!r} is not a string; the file is damaged.")
+        raise FileFormatError(f"{self.path}: the attribute {name!r} is not a string; the file is damaged, get it anew.")
 
     def names(self, node: h5py.Group, name: str) -> list[str] | None:
         """A list of strings, or None. Keras splits a long one into attributes name0, name1, ..."""
@@ -178,7 +188,9 @@ class Reader:
         if values.size == 0:
             return []  # of any type: Keras writes an empty list as float64
         if not all(isinstance(v, (str, bytes)) for v in values):
-            raise FileFormatError(f"{self.path}: the attribute {name!r} is not a list of names; the file is damaged.")
+            raise FileFormatError(
+                f"{self.path}: the attribute {name!r} is not a list of names; the file is damaged, get it anew."
+            )
         return [_decoded(v) for v in values]
 
     def _attribute(self, node: h5py.Group, name: str) -> Any:
@@ -189,7 +201,7 @@ class Reader:
         size = math.prod(stored.shape) * kind.get_size()
         if size > MAX_ATTRIBUTE_BYTES or kind.get_class() not in (h5py.h5t.STRING, h5py.h5t.FLOAT) or kind.committed():
             raise FileFormatError(
-                f"{self.path}: the attribute {name!r} is too large or of a strange type; it is no model's."
+                f"{self.path}: the attribute {name!r} is too large or of a strange type; give a model's file."
             )
         if name not in self._checked and h5py.check_string_dtype(stored.dtype) and kind.is_variable_str():
             self._check_strings(name)
@@ -200,7 +212,7 @@ class Reader:
         if claimed is None or claimed > len(self._content):
             raise FileFormatError(
                 f"{self.path}: the attribute {name!r} claims {claimed} bytes of text, which the file does not hold; "
-                "it is damaged or hostile."
+                "it is damaged or hostile; do not use it."
             )
         self._checked.add(name)
 
@@ -208,17 +220,21 @@ class Reader:
         """What lies under name, taken apart at the slashes. Only hard links are followed: the others lead elsewhere."""
         parts = name.split("/")
         if len(parts) > _MAX_DEPTH or any(part in ("", ".", "..") for part in parts):
-            raise FileFormatError(f"{self.path}: refuses the name {name!r}, which leads out of its group.")
+            raise FileFormatError(
+                f"{self.path}: refuses the name {name!r}, which leads out of its group; "
+                "the file is damaged or hostile, do not use it."
+            )
         node: Any = parent
         for part in parts:
             link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
             if link is None:
                 raise FileFormatError(
-                    f"{self.path}: has no {name!r} in {parent.name!r}; the file is damaged or incomplete."
+                    f"{self.path}: has no {name!r} in {parent.name!r}; the file is damaged or incomplete, get it anew."
                 )
             if not isinstance(link, h5py.HardLink):
                 raise FileFormatError(
-                    f"{self.path}: {name!r} is a link to elsewhere ({type(link).__name__}), which is never followed."
+                    f"{self.path}: {name!r} is a link to elsewhere ({type(link).__name__}), which is never followed; "
+                    "save the model in one file."
                 )
             node = node[part]
         return node
@@ -226,9 +242,13 @@ class Reader:
     def _check_array(self, dataset: h5py.Dataset, name: str) -> None:
         layout = dataset.id.get_create_plist()
         if dataset.is_virtual or dataset.external:
-            raise FileFormatError(f"{self.path}: the array {name!r} lies in another file, which is never read.")
+            raise FileFormatError(
+                f"{self.path}: the array {name!r} lies in another file, which is never read; save the model in one."
+            )
         if dataset.shape is None or dataset.dtype.newbyteorder("=") not in _NUMBERS:
-            raise FileFormatError(f"{self.path}: {name!r} holds {dataset.dtype}, not numbers; the file is damaged.")
+            raise FileFormatError(
+                f"{self.path}: {name!r} holds {dataset.dtype}, not numbers; the file is damaged, get it anew."
+            )
         if layout.get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) or layout.get_nfilters():
             raise FileFormatError(
                 f"{self.path}: the array {name!r} is stored in chunks or compressed, which Keras never does; "
@@ -238,7 +258,7 @@ class Reader:
         if claimed != stored or claimed > self._bytes_left:
             raise FileFormatError(
                 f"{self.path}: the array {name!r} claims {claimed} bytes, which the file does not hold; "
-                "it is damaged or hostile."
+                "it is damaged or hostile; do not use it."
             )
         self._bytes_left -= claimed
 
@@ -248,6 +268,12 @@ def put_array(group: h5py.Group, name: str, array: Any) -> None:
     array = np.asarray(array)
     little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
     group.create_dataset(name, data=little_endian, track_times=False)  # times would make every file different
+
+
+def _widened(array: Array) -> Array:
+    """
+    ""bfloat16 as float32, of which it is the upper two bytes. The low byte comes first, as Keras's machines have it."""
+    return (array.view("<u2").astype(np.uint32) << 16).view(np.float32)
 
 
 def _decoded(value: Any) -> str:

@@ -21,17 +21,17 @@ def parse_object(text: str, owner: str) -> Config:
     """
     if len(text) > MAX_CHARACTERS:
         raise FileFormatError(
-            f"{owner}: has {len(text)} characters of JSON, more than {MAX_CHARACTERS}; it is no model's."
+            f"{owner}: has {len(text)} characters of JSON, more than {MAX_CHARACTERS}; give a model's."
         )
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
-        raise FileFormatError(f"{owner}: the JSON is nested too deeply; it is no model's.") from None
+        raise FileFormatError(f"{owner}: the JSON is nested too deeply; give a model's.") from None
     except ValueError as error:
         raise FileFormatError(f"{owner}: is not valid JSON ({error}); the file is damaged, get it anew.") from None
     if not isinstance(value, dict):
         raise FileFormatError(
-            f"{owner}: holds a JSON {type(value).__name__} where an object is due; the file is damaged."
+            f"{owner}: holds a JSON {type(value).__name__} where an object is due; the file is damaged, get it anew."
         )
     return value
 

@@ -51,20 +51,24 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 def _check_names(path: Path, names: list[str]) -> None:
     if len(names) > MAX_MEMBERS:
-        raise FileFormatError(f"{path}: is an archive of {len(names)} members, more than any model's; it is hostile.")
+        raise FileFormatError(f"{path}: is an archive of {len(names)} members, more than any model's; do not use it.")
     seen: set[str] = set()
     for name in names:
         parts = name.replace("\\", "/").split("/")
         if parts[0] == "" or ".." in parts or ":" in parts[0] or "\0" in name:
-            raise FileFormatError(f"{path}: has a member {name!r}, which leads out of the archive; it is hostile.")
+            raise FileFormatError(
+                f"{path}: has a member {name!r}, which leads out of the archive; it is hostile, do not use it."
+            )
         if name in seen:
-            raise FileFormatError(f"{path}: has two members {name!r}; it is damaged or hostile.")
+            raise FileFormatError(f"{path}: has two members {name!r}; it is damaged or hostile, do not use it.")
         seen.add(name)
 
 
 def _read(path: Path, archive: zipfile.ZipFile, name: str, limit: int | None) -> bytes:
     if name not in archive.namelist():
-        raise FileFormatError(f"{path}: is an archive without {name}, so no .keras file; it has {_some(archive)}.")
+        raise FileFormatError(
+            f"{path}: is an archive without {name}, so no .keras file; it has {_some(archive)}; give another."
+        )
     info = archive.getinfo(name)
     if info.flag_bits & _ENCRYPTED:
         raise FileFormatError(f"{path}: its {name} is encrypted; save the model again without a password.")
@@ -73,7 +77,8 @@ def _read(path: Path, archive: zipfile.ZipFile, name: str, limit: int | None) ->
     most = MAX_RATIO * min(info.compress_size, path.stat().st_size) + _FREE
     if info.file_size > (most if limit is None else min(limit, most)):
         raise FileFormatError(
-            f"{path}: its {name} of {info.compress_size} bytes claims to unpack to {info.file_size}; it is hostile."
+            f"{path}: its {name} of {info.compress_size} bytes claims to unpack to {info.file_size}; "
+            "it is hostile, do not use it."
         )
     with archive.open(info) as member:
         content = member.read(info.file_size)

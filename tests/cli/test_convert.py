@@ -131,6 +131,19 @@ def test_theano_kernels_are_turned(run, tmp_path):
     np.testing.assert_array_equal(kernel, model.layers[0].params["kernel"][::-1, ::-1])
 
 
+def test_weights_of_a_channels_first_model(run, tmp_path):
+    """The rows of the Dense layer follow the channels first, which the file of weights does not say."""
+    network = Sequential([layers.Flatten(input_shape=(2, 3, 4)), layers.Dense(2)], seed=1)
+    network.save(tmp_path / "here.h5")
+    kernel, bias = network.get_weights()
+    there = kernel.reshape(2, 3, 4, 2).transpose(2, 0, 1, 3).reshape(24, 2)
+    network.set_weights([there, bias])
+    network.save_weights(tmp_path / "w.h5")
+    result = run("convert", "w.h5", "out.h5", "--model", "here.h5", "--data-format", "channels_first")
+    assert result.exit_code == 0, result.stderr
+    np.testing.assert_array_equal(load_model(tmp_path / "out.h5").get_weights()[0], kernel)
+
+
 def test_an_existing_file_is_replaced_by_force_alone(run, model, tmp_path):
     (tmp_path / "out.h5").write_text("precious")
     assert_fails(run("convert", "m.h5", "out.h5"), 2, "out.h5: exists; give --force to replace it, or another name.")
@@ -157,18 +170,28 @@ def test_what_fails_leaves_the_old_file(run, model, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none.h5", "out.h5"], "none.h5: no such file."),
-        (["m.h5", "out.txt"], "out.txt: must end in .h5, .keras, .weights.h5 or .onnx."),
-        (["m.h5", "out"], "out: must end in"),
+        (["none.h5", "out.h5"], "none.h5: no such file; check the name and the folder "),
+        (["m.h5", "out.txt"], "out.txt: ends in '.txt'; it must end in .h5, .keras, .weights.h5 or .onnx."),
+        (["m.h5", "out"], "out: has no ending; it must end in"),
         (["m.h5", "nowhere/out.h5"], "nowhere/out.h5: cannot be written, since the folder nowhere does not exist"),
         (["text.h5", "out.h5"], "text.h5: is text, not an HDF5 file"),
         (["m.weights.h5", "out.h5"], "m.weights.h5: holds weights alone; name the model that they are for"),
         (["m.h5", "out.h5", "--model", "lenet5"], "--model lenet5: m.h5 holds a whole model; leave out --model."),
         (["old.h5", "out.h5", "--model", "lenet5"], "old.h5: holds weights of 3 layers"),
         (["old.h5", "out.h5", "--model", "lenet6"], "lenet6: no such file, and no model of that name"),
-        (["old.h5", "out.h5", "--model", "none.json"], "none.json: cannot be read: No such file or directory."),
+        (
+            ["old.h5", "out.h5", "--model", "none.json"],
+            "none.json: cannot be read: No such file or directory; check the name.",
+        ),
         (["old.h5", "out.h5", "--model", "text.json"], "text.json: is not valid JSON"),
         (["m.h5", "out.h5", "--backend", "theano"], "--backend theano: m.h5 says that it is of tensorflow; leave out"),
+        (["m.h5", "o.h5", "--data-format", "channels_first"], "--data-format channels_first: m.h5 holds a whole model"),
+        (["m.h5", "o.weights.h5", "--optimizer-for", "keras2"], "--optimizer-for keras2: o.weights.h5 does not keep"),
+        (["m.h5", "o.onnx", "--optimizer-for", "keras3"], "--optimizer-for keras3: o.onnx does not keep"),
+        (
+            ["m.h5", "o.h5", "--optimizer-for", "keras3", "--no-optimizer"],
+            "--optimizer-for keras3: --no-optimizer leaves the optimizer out",
+        ),
         (["m.keras", "out.h5", "--backend", "theano"], "--backend theano: m.keras is in a format that came after"),
     ],
 )
@@ -191,7 +214,7 @@ def test_layers_that_minicnn_does_not_have(run, model, tmp_path):
 def test_onnx_is_written_by_export_onnx(run, model, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(minicnn.saving, "export_onnx", lambda *given: calls.append(given), raising=False)
-    assert converted(run, "m.keras", "out.onnx") == []
+    assert [line.split(":")[0] for line in converted(run, "m.keras", "out.onnx")] == ["minicnn"]
     ((network, path),) = calls
     assert str(path) == "out.onnx"
     assert_same_weights(network, model)

@@ -95,7 +95,7 @@ def test_damaged_files_and_unknown_names(run, home):
     write_idx(home / "mnist", splits())
     (home / "mnist" / "t10k-labels-idx1-ubyte.gz").write_bytes(b"hello")
     assert_fails(run("datasets", "fetch", "mnist"), 1, f"{home / 'mnist'}/t10k-labels-idx1-ubyte.gz: ")
-    assert_fails(run("datasets", "fetch", "imagenet"), 2, "imagenet: is no data set; there are mnist, ")
+    assert_fails(run("datasets", "fetch", "imagenet"), 2, "imagenet: is no data set; choose from mnist, ")
 
 
 def test_tables_are_drawn_on_a_terminal_and_plain_elsewhere(monkeypatch, capsys):

@@ -52,7 +52,7 @@ def test_evaluate_draws_a_confusion_matrix(run, trained):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["absent.h5"], 2, "absent.h5: no such file."),
+        (["absent.h5"], 2, "absent.h5: no such file; check the name"),
         (["text.h5"], 2, "text.h5: is "),
         (["small.h5"], 2, "small.h5: takes samples (None, 5, 5, 1), which suggests no data set; name one with --data."),
         (["small.h5", "--data", "digits"], 2, "small.h5: digits: Sequential 'small' takes samples (None, 5, 5, 1), "),
@@ -62,7 +62,11 @@ def test_evaluate_draws_a_confusion_matrix(run, trained):
             2,
             "no/c.png: there is no folder no; make it first.",
         ),
-        (["mine.h5", "--data", "digits", "--confusion", "c.abc"], 2, "c.abc: must end in .png, .pdf, .svg."),
+        (
+            ["mine.h5", "--data", "digits", "--confusion", "c.abc"],
+            2,
+            "c.abc: ends in '.abc'; it must end in .png, .pdf or .svg.",
+        ),
     ],
 )
 def test_evaluate_failures(run, arguments, code, message):
@@ -86,7 +90,7 @@ def test_summary(run):
 @pytest.mark.parametrize("command", ["summary", "gradcheck"])
 def test_failures(run, command):
     Path("text.h5").write_text("hello")
-    assert_fails(run(command, "vgg"), 2, "vgg: no such file, and no model of that name; there are cnn_relu, ")
+    assert_fails(run(command, "vgg"), 2, "vgg: no such file, and no model of that name; choose one of cnn_relu, ")
     assert_fails(run(command, "text.h5"), 2, "text.h5: is ")
 
 

@@ -115,7 +115,7 @@ def test_a_stopped_exercise_goes_on(run, monkeypatch):
 
 
 def test_unknown_names(run):
-    message = "8: is no exercise and no model of the sheet; there are 1, 2, 3, 4, 5, 6, 7.1, 7.2, 7.3, cnn_relu, "
+    message = "8: is no exercise and no model of the sheet; choose from 1, 2, 3, 4, 5, 6, 7.1, 7.2, 7.3, cnn_relu, "
     assert_fails(run("exercises", "4", "8"), 2, message)
     assert not Path("exercises").exists()
 

@@ -143,11 +143,11 @@ def test_a_turned_photograph_is_turned_back(save):
 def test_what_is_no_image(save, tmp_path):
     whole = save(RNG.integers(0, 256, (50, 50), np.uint8)).read_bytes()
     cases = {
-        "absent.png": (None, "no such file."),
-        "text.png": (b"hello", "is no PNG or JPEG image."),
-        "empty.png": (b"", "is no PNG or JPEG image."),
+        "absent.png": (None, "no such file; check the name and the folder "),
+        "text.png": (b"hello", "is no PNG or JPEG image, it begins with b'hello'; give a .png or .jpg file."),
+        "empty.png": (b"", "is no PNG or JPEG image, it is empty; give a .png or .jpg file."),
         "cut.png": (whole[:700], "cannot be read as an image (image file is truncated"),
-        "head.png": (whole[:20], "cannot be read as an image (Truncated File Read)."),
+        "head.png": (whole[:20], "cannot be read as an image (Truncated File Read); give another."),
     }
     for name, (content, message) in cases.items():
         if content is not None:

@@ -87,7 +87,7 @@ def test_a_whole_model(run, trained_small, tmp_path, name, format, version):
 def test_what_is_lost(run, trained_small, tmp_path):
     trained_small.save(tmp_path / "m.keras")
     lost = as_json(run, "m.keras")["lost"]
-    assert list(lost) == [".h5", ".keras", ".weights.h5"]
+    assert list(lost) == [".h5", ".keras", ".weights.h5", ".onnx"]
     assert lost[".keras"] == []
     assert len(lost[".h5"]) == 1
     assert lost[".h5"][0].startswith("for Keras: the optimizer's state")
@@ -96,13 +96,19 @@ def test_what_is_lost(run, trained_small, tmp_path):
         "loss",
         "the seed and the count of steps",
     ]
+    assert lost[".onnx"] == ["all that training needs: an ONNX file predicts, and neither minicnn nor Keras reads it"]
 
 
 def test_an_uncompiled_model_loses_nothing_but_its_layers(run, tmp_path):
     small().save(tmp_path / "m.h5")
     report = as_json(run, "m.h5")
     assert (report["compiled"], report["optimizer"], report["optimizer_state"]) == (False, None, None)
-    assert {format: len(lost) for format, lost in report["lost"].items()} == {".h5": 0, ".keras": 0, ".weights.h5": 1}
+    assert {format: len(lost) for format, lost in report["lost"].items()} == {
+        ".h5": 0,
+        ".keras": 0,
+        ".weights.h5": 1,
+        ".onnx": 1,
+    }
 
 
 def test_as_text(run, trained_small, tmp_path):
@@ -114,6 +120,7 @@ def test_as_text(run, trained_small, tmp_path):
     assert "189 parameters, 183 of them trainable" in lines
     assert "minicnn       loads it" in lines
     assert "  .keras      nothing" in lines
+    assert any(line.startswith("  .onnx       all that training needs") for line in lines)
 
 
 @pytest.mark.parametrize("name", ["w.h5", "w.weights.h5"])
@@ -174,7 +181,9 @@ def test_a_damaged_array_does_not_hide_the_others(run, tmp_path):
         del group["kernel:0"]
         group["kernel:0"] = h5py.ExternalLink("other.h5", "/x")
     report = as_json(run, "m.h5")
-    assert report["problems"] == ["'dense/kernel:0' is a link to elsewhere (ExternalLink), which is never followed."]
+    assert report["problems"] == [
+        "'dense/kernel:0' is a link to elsewhere (ExternalLink), which is never followed; save the model in one file."
+    ]
     assert [row["parameters"] for row in report["layers"]] == [0, 30, 12, 0, 0, 0]
     assert [row["output_shape"] for row in report["layers"]][-1] == [3]
 
@@ -187,7 +196,7 @@ def test_reading_stops_where_too_much_is_damaged(run, tmp_path):
                 del group.attrs["weight_names"]
     problems = as_json(run, "m.h5")["problems"]
     assert len(problems) == 11
-    assert problems[-1] == "has too many damaged parts; the layers after them are not read."
+    assert problems[-1] == "has too many damaged parts; the layers after them are not read; get it anew."
 
 
 def test_nan_weights_are_told(run, tmp_path):
@@ -252,7 +261,7 @@ def test_a_heap_larger_than_the_file_is_refused_before_memory_is_taken(run, tmp_
 
 
 def test_what_is_no_model_file(run, tmp_path):
-    assert_fails(run("inspect", "none.h5"), 2, "none.h5: no such file.")
+    assert_fails(run("inspect", "none.h5"), 2, "none.h5: no such file; check the name and the folder ")
     (tmp_path / "text.h5").write_text("a text")
     assert_fails(run("inspect", "text.h5"), 2, "text.h5: is text, not an HDF5 file")
     with h5py.File(tmp_path / "data.h5", "w") as file:

@@ -135,14 +135,20 @@ def test_a_keras_style_name_beside_it_is_no_training(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["absent.h5", "a.png"], "absent.h5: no such file."),
+        (["absent.h5", "a.png"], "absent.h5: no such file; check the name"),
         (["a.png", "a.png"], "a.png: is "),
-        (["lenet5", "a.png"], "lenet5: no such file."),
+        (["lenet5", "a.png"], "lenet5: no such file; check the name"),
         (["vector.h5", "a.png"], "vector.h5: Sequential 'vector' takes samples (None, 9), not images (None, height,"),
-        (["map.h5", "a.png"], "map.h5: Sequential 'map' has outputs (None, 4, 4, 2); predict takes classifiers."),
-        (["good.h5", "absent.png"], "absent.png: no such file."),
-        (["good.h5", "a.png", "good.h5"], "good.h5: is no PNG or JPEG image."),
-        (["good.h5", "a.png", "--data", "mnist"], "--data mnist: has 10 classes, but good.h5 tells 2 apart."),
+        (
+            ["map.h5", "a.png"],
+            "map.h5: Sequential 'map' has outputs (None, 4, 4, 2); predict takes (None, classes); give a classifier.",
+        ),
+        (["good.h5", "absent.png"], "absent.png: no such file; check the name"),
+        (["good.h5", "a.png", "good.h5"], "good.h5: is no PNG or JPEG image, it begins with b'\\x89HDF"),
+        (
+            ["good.h5", "a.png", "--data", "mnist"],
+            "--data mnist: has 10 classes, but good.h5 tells 2 apart; name the data set",
+        ),
     ],
 )
 def test_failures(run, arguments, message):

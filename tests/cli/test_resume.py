@@ -111,7 +111,7 @@ def test_a_training_is_neither_dropped_nor_changed_unasked(run):
         changed, 2, "out: was begun with batch size 32, not 64, seed 0, not 1; leave these options out to go on."
     )
     fewer = run("train", "mine.h5", "-o", "out", "--resume", "-e", 1)
-    assert_fails(fewer, 2, "out: has 2 epochs already; --epochs 1 is fewer.")
+    assert_fails(fewer, 2, "out: has 2 epochs already; --epochs 1 is fewer; give more.")
     itself = run("train", "out/model.h5", "--data", "digits", "-o", "out", "--overwrite")
     assert_fails(itself, 2, "out/model.h5: would be overwritten by its own training; choose another --output.")
 

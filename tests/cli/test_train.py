@@ -134,7 +134,7 @@ def test_files_with_other_losses_or_none(run, options):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["lenet"], 2, "lenet: no such file, and no model of that name; there are cnn_relu, "),
+        (["lenet"], 2, "lenet: no such file, and no model of that name; choose one of cnn_relu, "),
         (["text.h5"], 2, "text.h5: is "),
         (["."], 2, ".: "),
         (

@@ -59,6 +59,18 @@ def test_a_chain_is_read(path, model, form):
     np.testing.assert_array_equal(predictions(loaded), predictions(model))
 
 
+@pytest.mark.parametrize("form", [2, 3])
+def test_ends_with_names_of_their_own(path, model, form):
+    """As of a model of inputs={"image": ...} and outputs={"class": ...}."""
+
+    def change(value):
+        config = chain_of(value, form)["config"]
+        for key in ("input_layers", "output_layers"):
+            config[key] = {"end": config[key] if form == 3 else config[key][0]}
+
+    assert same_weights(load_model(rewritten(path, change)), model)
+
+
 def shuffled(value):
     """The layers listed in another order than they compute in; weights follow the list."""
     chain_of(value, 3)
@@ -326,13 +338,59 @@ def test_a_model_of_keras_1(path, model, backend):
     assert same_weights(fresh, model)
 
 
+@pytest.mark.parametrize(
+    ("ordering", "stored"), [("tf", (0, 1, 3, 2)), ("th", (2, 3, 0, 1))], ids=["channels last", "channels first"]
+)
+def test_a_deconvolution_of_keras_1(tmp_path, ordering, stored):
+    """Its kernel is stored like that of a Convolution2D, and it is told the shape of its outputs."""
+    model = Sequential([layers.Conv2DTranspose(2, 3, strides=2, input_shape=(4, 5, 3), name="up")], seed=3)
+    model.save(tmp_path / "m.h5")
+    first = ordering == "th"
+    shape, outputs = ((3, 4, 5), (2, 9, 11)) if first else ((4, 5, 3), (9, 11, 2))
+    config = {"name": "up", "nb_filter": 2, "nb_row": 3, "nb_col": 3, "subsample": [2, 2], "border_mode": "valid"}
+    config |= {"batch_input_shape": [None, *shape], "output_shape": [None, *outputs], "dim_ordering": ordering}
+
+    def change(value):
+        return {"class_name": "Sequential", "config": [{"class_name": "Deconvolution2D", "config": config}]}
+
+    rewritten(tmp_path / "m.h5", change)
+    with h5py.File(tmp_path / "m.h5", "r+") as root:
+        name = "model_weights/up/up/kernel:0"
+        kernel = root[name][()]
+        del root[name]
+        root[name] = kernel.transpose(np.argsort(stored))
+    loaded = load_model(tmp_path / "m.h5")
+    assert same_weights(loaded, model)
+    config["output_shape"] = [None, *outputs[:-1], outputs[-1] + 1]
+    with pytest.raises(FileFormatError, match=r"has output_shape .*, where minicnn makes \(None, 9, 11, 2\)"):
+        load_model(rewritten(tmp_path / "m.h5", change))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([1, 2], [1, 2]),
+        ([1, 2, 3, 4], [[1, 2], [3, 4]]),
+        ({"top_pad": 1, "left_pad": 3, "right_pad": 4}, [[1, 0], [3, 4]]),
+    ],
+)
+def test_padding_of_keras_1(given, expected):
+    _, config, _ = keras_1.to_keras_2("ZeroPadding2D", {"padding": given, "dim_ordering": "tf"})
+    assert config["padding"] == expected
+
+
+def test_arguments_of_other_layers_are_not_taken_for_keras_1s():
+    config = {"mode": "horizontal"}
+    assert keras_1.to_keras_2("RandomFlip", config) == ("RandomFlip", config, None)
+
+
 def test_what_keras_2_dropped_is_refused():
     with pytest.raises(ConfigError, match="border_mode='full' is not supported"):
         keras_1.to_keras_2("Convolution2D", {"border_mode": "full"})
     with pytest.raises(ConfigError, match="mode=1 of Keras 1 is not supported"):
         keras_1.to_keras_2("BatchNormalization", {"mode": 1})
     config = {"units": 3, "use_bias": True}
-    assert keras_1.to_keras_2("Dense", config) == ("Dense", config, False)
+    assert keras_1.to_keras_2("Dense", config) == ("Dense", config, None)
 
 
 def test_weights_of_2015(tmp_path, model):

@@ -78,6 +78,20 @@ def test_groups_of_weights(path):
         assert len(root["optimizer/vars"]) == 2 + 2 * 6
 
 
+def test_groups_under_the_names_of_keras_2_12_to_2_14(tmp_path):
+    """One group under each name that a version looks for, and none under a name that means two layers."""
+    model = Sequential([layers.Dense(3, input_shape=(3,)), *(layers.Dense(3) for _ in range(2)), layers.ReLU()])
+    model.add(layers.ReLU())
+    model.save_weights(tmp_path / "m.weights.h5")
+    with h5py.File(tmp_path / "m.weights.h5") as root:
+        now, before = root["layers"], root["_layer_checkpoint_dependencies"]
+        assert set(now) == {"dense", "dense_1", "dense_2", "re_lu", "re_lu_1"}
+        assert set(before) == {"dense", "dense_2", "dense_4", "re_lu", "re_lu_1", "re_lu_2"}
+        pairs = [("dense", "dense"), ("dense_2", "dense_1"), ("dense_4", "dense_2"), ("re_lu_2", "re_lu_1")]
+        assert all(before[old] == now[new] for old, new in [*pairs, ("re_lu_1", "re_lu_1")])
+    assert (tmp_path / "m.weights.h5").stat().st_size < 24_000
+
+
 def test_the_same_model_gives_the_same_bytes(tmp_path):
     for name in ("a.keras", "b.keras"):
         clear_session()  # so that the layers have the same names
