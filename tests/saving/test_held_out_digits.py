@@ -1,4 +1,4 @@
-"""A LeNet-5 that somebody trained with Keras 2.0 reads the 10,000 test digits of MNIST as Keras does, digit for digit."""
+"""A LeNet-5 that somebody trained with Keras 2.0 reads MNIST's 10,000 test digits as Keras does, digit for digit."""
 
 import numpy as np
 import pytest
@@ -22,8 +22,8 @@ MISREAD = {
     9729: 6, 9770: 0,
 }
 # fmt: on
-"""What tf_keras 2.21 takes the digits for that it gets wrong, by their number, at pixels from 0 to 1. All others it gets
-right. The two largest of a digit's probabilities are 0.0039 apart or more, so that no rounding decides."""
+"""What tf_keras 2.21 takes the digits for that it gets wrong, by their number, at pixels from 0 to 1. All others it
+gets right. The two largest of a digit's probabilities are 0.0039 apart or more, so that no rounding decides."""
 
 
 def test_every_digit_is_read_as_keras_reads_it():
