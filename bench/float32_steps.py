@@ -93,7 +93,7 @@ def draw(models: dict[str, Any], file: Path) -> None:
         axes.grid(alpha=0.3)
     for axes in figure.axes[len(names) :]:
         axes.set_axis_off()
-    figure.axes[0].legend()
+    figure.axes[0].legend(loc="upper right")
     figure.supxlabel("training step")
     figure.supylabel("loss of the batch")
     figure.suptitle("float32, the same weights and batches, dropout off")
