@@ -96,8 +96,7 @@ def watched(model: Any, steps: Any) -> Stopwatch:
     if model.loss is not None:
         for loss_class in {type(model.loss), type(model.plan().loss)}:
             watch.watch(loss_class, "value_and_gradient", lambda *args: "loss")
-    watch.watch(parameters.ParameterBuffer, "penalty", lambda *args: "penalty value")
-    watch.watch(parameters.ParameterBuffer, "add_penalty_gradients", lambda *args: "penalty gradient")
+    watch.watch(parameters.ParameterBuffer, "add_penalties", lambda *args: "penalties")
     if model.optimizer is not None:
         watch.watch(type(model.optimizer), "step", lambda *args: "update")
     return watch
@@ -132,8 +131,7 @@ def training_parts(name: str, steps: int) -> tuple[list[Part], float]:
             work = backward_work(step.layers, size, need_dx=k > first)
             parts.append(Part(f"backward {_named(model, step)}", watch.median((id(step), "backward")), work))
     if any(layer.regularizers for layer in model.layers):
-        seconds = watch.median("penalty value") + watch.median("penalty gradient")
-        parts.append(Part("penalties", seconds, penalty_work(model.layers)))
+        parts.append(Part("penalties", watch.median("penalties"), penalty_work(model.layers)))
     assert model.optimizer is not None
     trained = sum(a.size for layer in model.layers for a in layer.params.values())
     parts.append(Part("Adam", watch.median("update"), update_work(trained, len(model.optimizer.slots))))

@@ -138,7 +138,8 @@ class Evaluator(Feeding):
         output = plan.predict(batch.x, Run(self.kernels))
         y_true = plan.loss.align(labels_of(batch), output)
         sample_losses, _ = plan.loss.value_and_gradient(y_true, output, self.kernels)
-        value = plan.loss.reduce(sample_losses, batch.sample_weight) + self._packed(optimizer).penalty()
+        penalty = self._packed(optimizer).penalty(self.kernels)
+        value = plan.loss.reduce(sample_losses, batch.sample_weight) + penalty
         return value, output if plan.output is None else plan.output.forward(output, self.kernels)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:

@@ -161,18 +161,17 @@ def check_model(
         output, saved = plan.forward(x, run)
         at_start, gradient = loss.value_and_gradient(loss.align(labels, output), output, run.kernels)
         plan.backward(loss.scaled(gradient, at_start, weight), saved, run)
-        buffer.add_penalty_gradients()
+        penalty = buffer.add_penalties(run.kernels)
         variables = [
             Variable(f"{layer.name}/{name}", layer.params[name], layer.grads[name].copy())
             for layer, name in buffer.owners
         ]
-        penalty = buffer.penalty()
 
         def value() -> float:
             reset()
             output, _ = plan.forward(x, run)
             now, _ = loss.value_and_gradient(loss.align(labels, output), output, run.kernels)
-            return loss.reduce(now - at_start, weight) + (buffer.penalty() - penalty)
+            return loss.reduce(now - at_start, weight) + (buffer.penalty(run.kernels) - penalty)
 
         return compare(
             _subject(model, training, run.kernels.name), value, variables, directions, np.random.default_rng(seed)

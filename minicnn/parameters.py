@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.kernels import KernelSet
 from minicnn.layers import Layer
 from minicnn.optimizers import Optimizer
+from minicnn.regularizers import Regularizer
 from minicnn.typing import Array
 
 Owner = tuple[Layer, str]
@@ -81,21 +83,19 @@ class ParameterBuffer:
                 view[...] = layer.grads[name]
                 layer.grads[name] = view
 
-    def penalty(self) -> float:
+    def penalty(self, kernels: KernelSet) -> float:
         """The sum of the regularizers' penalties, for the weights as they are."""
-        return float(
-            sum(
-                layer.regularizers[name].value(layer.params[name])
-                for layer, name in self.owners
-                if name in layer.regularizers
-            )
-        )
+        nothing = self.gradients[:0]
+        return sum((r.penalize(weights, nothing, kernels) for r, weights, _ in self._penalized()), 0.0)
 
-    def add_penalty_gradients(self) -> None:
-        """Add each regularizer's gradient to its parameter's."""
+    def add_penalties(self, kernels: KernelSet) -> float:
+        """The same, and each regularizer's gradient is added to its parameter's."""
+        return sum((r.penalize(weights, gradients, kernels) for r, weights, gradients in self._penalized()), 0.0)
+
+    def _penalized(self) -> Iterator[tuple[Regularizer, Array, Array]]:
         for layer, name in self.owners:
             if name in layer.regularizers:
-                layer.regularizers[name].add_gradient(layer.params[name], layer.grads[name])
+                yield layer.regularizers[name], layer.params[name], layer.grads[name]
 
 
 def _slices(sizes: Iterable[int]) -> Iterator[slice]:

@@ -4,17 +4,21 @@ A large weight costs something of its own, so training keeps weights small (L2) 
 them. A regularizer of one's own subclasses Regularizer with `value` and `gradient`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minicnn.arguments import finite_number, refuse_unknown
 from minicnn.errors import ConfigError
+from minicnn.kernels.norms import penalty_numpy
 from minicnn.lookup import resolve, table_of
 from minicnn.typing import Array, Config
 
-_BLOCK = 1 << 15  # weights added up at a time: the float64 copy of a block stays in the cache
+if TYPE_CHECKING:
+    from minicnn.kernels import KernelSet
 
 
 class Regularizer:
@@ -40,6 +44,15 @@ class Regularizer:
         """Add gradient(weights) to gradients, in place."""
         gradients += self.gradient(weights)
 
+    def penalize(self, weights: Array, gradients: Array, kernels: KernelSet) -> float:
+        """value(weights), and gradient(weights) added to gradients, in place; of size 0, they are not wanted.
+
+        What training calls: a subclass that has a faster way for both than one after the other overrides it.
+        """
+        if gradients.size:
+            self.add_gradient(weights, gradients)
+        return self.value(weights)
+
     def __call__(self, weights: Any) -> float:
         """value(weights), for code written for Keras."""
         return self.value(np.asarray(weights))
@@ -49,7 +62,7 @@ class Regularizer:
         return {}
 
     @classmethod
-    def from_config(cls, config: Config) -> "Regularizer":
+    def from_config(cls, config: Config) -> Regularizer:
         """The regularizer that get_config described."""
         return cls(**config)
 
@@ -71,12 +84,7 @@ class L1L2(Regularizer):
         self.l2 = finite_number(0.0 if l2 is None else l2, "l2", type(self).__name__, least=0)
 
     def value(self, weights: Array) -> float:
-        penalty = 0.0
-        if self.l1:
-            penalty += self.l1 * _sum(np.absolute, weights)
-        if self.l2:
-            penalty += self.l2 * _sum(np.square, weights)
-        return penalty
+        return penalty_numpy(weights.reshape(-1), weights[:0].reshape(-1), self.l1, self.l2)
 
     def gradient(self, weights: Array) -> Array:
         gradients = np.zeros_like(weights)
@@ -88,6 +96,12 @@ class L1L2(Regularizer):
             gradients += self.l1 * np.sign(weights)
         if self.l2:
             gradients += (2 * self.l2) * weights
+
+    def penalize(self, weights: Array, gradients: Array, kernels: KernelSet) -> float:
+        ours = type(self) in (L1, L2, L1L2)  # a subclass may have a value of its own
+        if not ours or not gradients.flags.c_contiguous:
+            return super().penalize(weights, gradients, kernels)
+        return float(kernels.penalty(weights.reshape(-1), gradients.reshape(-1), self.l1, self.l2))
 
     def get_config(self) -> Config:
         return {"l1": self.l1, "l2": self.l2}
@@ -153,11 +167,3 @@ def serialize(regularizer: Regularizer | None) -> Config | None:
     if regularizer is None:
         return None
     return {"class_name": type(regularizer).__name__, "config": regularizer.get_config()}
-
-
-def _sum(term: np.ufunc, weights: Array) -> float:
-    """The sum of term(w), in float64 whatever the weights' dtype."""
-    flat = weights.reshape(-1)
-    return sum(
-        float(np.sum(term(flat[start : start + _BLOCK], dtype=np.float64))) for start in range(0, flat.size, _BLOCK)
-    )

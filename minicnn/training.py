@@ -227,10 +227,10 @@ class Trainer(Evaluator):
         output, saved = plan.forward(batch.x, run)
         y_true = plan.loss.align(labels_of(batch), output)
         sample_losses, gradient = plan.loss.value_and_gradient(y_true, output, self.kernels)
-        value = plan.loss.reduce(sample_losses, batch.sample_weight) + buffer.penalty()
+        value = plan.loss.reduce(sample_losses, batch.sample_weight)
         plan.backward(plan.loss.scaled(gradient, sample_losses, batch.sample_weight), saved, run)
         buffer.collect_gradients()
-        buffer.add_penalty_gradients()
+        value += buffer.add_penalties(self.kernels)
         optimizer.step(buffer.weights, buffer.gradients, buffer.segments, self.kernels)
         self._steps_trained += 1
         return value, output if plan.output is None else plan.output.forward(output, self.kernels)

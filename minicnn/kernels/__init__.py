@@ -17,6 +17,7 @@ from minicnn.kernels import (
     gather,
     grouped_convolution,
     normalization,
+    norms,
     pooling,
     softmax,
     transposed_convolution,
@@ -84,8 +85,10 @@ class KernelSet:
     dropout: Operation
     # gather.py
     gather: Operation
-    # update.py
+    # norms.py
     squared_norm: Operation
+    penalty: Operation
+    # update.py
     sgd: Operation
     momentum: Operation
     rmsprop: Operation
@@ -105,6 +108,7 @@ _FILES = (
     gather,
     grouped_convolution,
     normalization,
+    norms,
     pooling,
     softmax,
     transposed_convolution,

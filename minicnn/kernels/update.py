@@ -14,36 +14,6 @@ import numpy as np
 from minicnn.kernels.jit import compiled, prange
 from minicnn.typing import Array
 
-BLOCK = 4096  # elements of one partial sum; fixed, so that the sum does not depend on the number of threads
-
-
-def squared_norm_loops(gradients: Array) -> float:
-    """Sum of g², in float64 whatever the dtype, so that it neither overflows nor loses the small ones.
-
-    Partial sums of BLOCK elements, added in order. Returns 0.0 for an empty array.
-    """
-    size = gradients.size
-    partial = np.zeros((size + BLOCK - 1) // BLOCK)
-    for block in prange(partial.size):
-        part = gradients[block * BLOCK : block * BLOCK + BLOCK]
-        total = 0.0
-        for i in range(part.size):
-            value = np.float64(part[i])
-            total += value * value
-        partial[block] = total
-    result = 0.0
-    for block in range(partial.size):
-        result += partial[block]
-    return result
-
-
-def squared_norm_numpy(gradients: Array) -> float:
-    """squared_norm_loops a block at a time: the float64 copy of a block stays in the cache."""
-    total = 0.0
-    for start in range(0, gradients.size, BLOCK):
-        total += float(np.sum(np.square(gradients[start : start + BLOCK], dtype=np.float64)))
-    return total
-
 
 def sgd_loops(weights: Array, gradients: Array, learning_rate: float, decay: float) -> None:
     """Gradient descent: w ← w − lr·g."""
@@ -293,7 +263,6 @@ def adam_numpy(
     weights -= rate * momentum / (np.sqrt(largest) + epsilon)
 
 
-squared_norm_numba = compiled(squared_norm_loops)
 sgd_numba = compiled(sgd_loops)
 momentum_numba = compiled(momentum_loops)
 rmsprop_numba = compiled(rmsprop_loops)

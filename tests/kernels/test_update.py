@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from minicnn.kernels import update
 from minicnn.kernels.jit import get_num_threads, set_num_threads
 
-SIZES = st.sampled_from([0, 1, 2, 7, update.BLOCK - 1, update.BLOCK, update.BLOCK + 1, 2 * update.BLOCK + 3])
+SIZES = st.sampled_from([0, 1, 2, 7, 4095, 4096, 4097, 8195])
 
 # operation: number of slots, which of them the variant does without, scalars after the arrays
 OPERATIONS = {
@@ -66,28 +66,6 @@ def test_versions_agree(operation, dtype, size, seed):
                 np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@settings(deadline=None, max_examples=20)
-@given(size=SIZES, seed=st.integers(0, 2**32 - 1))
-def test_squared_norms_agree(dtype, size, seed):
-    x = np.random.default_rng(seed).standard_normal(size).astype(dtype)
-    expected = update.squared_norm_loops(x)
-    assert update.squared_norm_numba(x) == pytest.approx(expected, rel=1e-13)
-    assert update.squared_norm_numpy(x) == pytest.approx(expected, rel=1e-13)
-
-
-@pytest.mark.parametrize("version", ["loops", "numpy", "numba"])
-def test_squared_norm_neither_overflows_nor_forgets(version):
-    squared_norm = getattr(update, f"squared_norm_{version}")
-    assert squared_norm(np.full(3, 2.0**100, np.float32)) == 3 * 2.0**200
-    many = np.full(3 * update.BLOCK, 2.0**-13, np.float32)
-    many[0] = 1.0  # in float32 each of the others would be lost beside it
-    assert squared_norm(many) == 1 + (many.size - 1) * 2.0**-26
-    assert squared_norm(np.array([], np.float32)) == 0.0
-    assert squared_norm(np.array([3.0, 4.0])) == 25.0
-    assert np.isnan(squared_norm(np.array([1.0, np.nan])))
-
-
 @pytest.mark.parametrize("version", ["loops", "numpy", "numba"])
 @pytest.mark.parametrize(
     ("operation", "given_args", "expected"),
@@ -133,7 +111,7 @@ def test_by_hand(version, operation, given_args, expected):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_bits_do_not_depend_on_the_threads_nor_on_the_place(operation):
-    args = arguments(operation, 3 * update.BLOCK + 5, np.float32)
+    args = arguments(operation, 12_293, np.float32)
     args = [a if not isinstance(a, np.ndarray) or not a.size else np.full_like(a, a[0]) for a in args]
     before = get_num_threads()
     results = []
