@@ -14,6 +14,7 @@ from minicnn.cli.options import BatchSize, DivideBy, ModelFile
 from minicnn.cli.output import percent
 from minicnn.cli.running import trained_on
 from minicnn.cli.sources import DataName, default_data, load_data, need_built, need_fit, open_model, scores
+from minicnn.errors import ArgumentError
 
 FIGURES = (".png", ".pdf", ".svg")
 
