@@ -2,6 +2,7 @@
 
     python bench/accuracy.py lenet5 --seeds 0 1 2 --json lenet5.json
     python bench/accuracy.py lenet5 --engine keras
+    python bench/accuracy.py cnn_cifar10 --seeds 0 --backup runs     # killed and started again, it goes on
 
 A tenth of the training images is held out by scikit-learn's train_test_split(random_state=seed); pixels are raw, 0 to
 255; rate, batch size and epochs are the sheet's (minicnn.applications.APPLICATIONS). `--engine keras` trains the same
@@ -10,6 +11,7 @@ layers by Keras on TensorFlow, which the environment must have (the extra `test`
 """
 
 import argparse
+import csv
 import importlib
 import json
 import os
@@ -40,14 +42,33 @@ def compiled_model(name: str, seed: int, engine: str) -> Any:
     return model
 
 
-def train(name: str, seed: int, epochs: int | None, engine: str = "minicnn") -> dict[str, Any]:
-    """One training; the record has the test accuracy and every epoch's history."""
+def resuming(engine: str, log: Path) -> list[Any]:
+    """Callbacks that note every epoch in `log` and go on from a backup beside it."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    callbacks = importlib.import_module(f"{engine}.callbacks")
+    return [
+        callbacks.CSVLogger(str(log), append=True),
+        callbacks.BackupAndRestore(str(log.with_suffix("")), delete_checkpoint=False),
+    ]
+
+
+def logged(log: Path) -> dict[str, list[float]]:
+    """The history that CSVLogger wrote; of an epoch that was run twice, the second time."""
+    with log.open(newline="") as file:
+        epochs = {int(row.pop("epoch")): row for row in csv.DictReader(file)}
+    names = epochs[0].keys()
+    return {name: [float(epochs[epoch][name]) for epoch in sorted(epochs)] for name in names}
+
+
+def train(name: str, seed: int, epochs: int | None, engine: str, backup: Path | None = None) -> dict[str, Any]:
+    """One training; the record has the test accuracy and every epoch's history. backup: a folder to go on from."""
     application = applications.APPLICATIONS[name]
     (x, y), (x_test, y_test) = DATASETS[application.dataset].load_data()
     if x.ndim == 3:
         x, x_test = x[..., None], x_test[..., None]
     x_train, x_dev, y_train, y_dev = train_test_split(x, y, test_size=0.1, random_state=seed)
     model = compiled_model(name, seed, engine)
+    log = None if backup is None else backup / f"{engine}_{name}_{seed}.csv"
     started = time.perf_counter()
     history = model.fit(
         x_train,
@@ -56,7 +77,10 @@ def train(name: str, seed: int, epochs: int | None, engine: str = "minicnn") -> 
         batch_size=application.batch_size,
         epochs=application.epochs if epochs is None else epochs,
         verbose=2,
+        callbacks=[] if log is None else resuming(engine, log),
     ).history
+    if log is not None:
+        history = logged(log)
     seconds = time.perf_counter() - started
     _, accuracy = model.evaluate(x_test, to_categorical(y_test, 10), batch_size=256, verbose=0)
     return {"engine": engine, "model": name, "seed": seed, "test": accuracy, "seconds": seconds, "history": history}
@@ -68,11 +92,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help="instead of the sheet's")
     parser.add_argument("--engine", choices=["minicnn", "keras"], default="minicnn")
+    parser.add_argument("--backup", type=Path, help="a folder to note every epoch in and to go on from")
     parser.add_argument("--json", type=Path, help="write the runs here")
     args = parser.parse_args()
     runs = []
     for seed in args.seeds:
-        runs.append(train(args.model, seed, args.epochs, args.engine))
+        runs.append(train(args.model, seed, args.epochs, args.engine, args.backup))
         print(
             f"{args.model}, seed {seed}: test accuracy {runs[-1]['test']:.2%} in {runs[-1]['seconds']:.0f} s",
             flush=True,

@@ -9,12 +9,11 @@ import numpy as np
 import typer
 
 from minicnn import plotting
-from minicnn.cli.errors import wrong_ending
+from minicnn.cli.errors import ArgumentError, wrong_ending
 from minicnn.cli.options import BatchSize, DivideBy, ModelFile
 from minicnn.cli.output import percent
 from minicnn.cli.running import trained_on
 from minicnn.cli.sources import DataName, default_data, load_data, need_built, need_fit, open_model, scores
-from minicnn.errors import ArgumentError
 
 FIGURES = (".png", ".pdf", ".svg")
 
