@@ -11,7 +11,7 @@ import numpy as np
 from minicnn.geometry import Windows
 from minicnn.kernels import workspace
 from minicnn.kernels.fused import LINEAR
-from minicnn.kernels.tiles import Tiling, tiling_for
+from minicnn.kernels.tiles import Tiling, pooled_tiling_for, tiling_for
 from minicnn.kernels.winograd import grid_of, transform_for, turned_around, turned_windows
 from minicnn.layers import Conv2D, Layer, Run
 from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
@@ -26,13 +26,15 @@ from minicnn.typing import Array
 class WinogradStep:
     """One Conv2D of 3x3, strides and dilation 1; kernels/winograd.py says why that is right.
 
-    code: of the activation (kernels/fused.py). Channels and filters must be multiples of tiling.lanes.
+    code: of the activation (kernels/fused.py). Channels and filters must be multiples of tiling.lanes. pooled_tiling:
+    of the pools that winograd_forward can take along, here none.
     """
 
     convolution: Conv2D
     windows: Windows
     code: int
     tiling: Tiling
+    pooled_tiling: Tiling
 
     @property
     def layers(self) -> Sequence[Layer]:
@@ -54,7 +56,7 @@ class WinogradStep:
             transform,
             self.tiling,
             NO_POOL,
-            self.tiling,
+            self.pooled_tiling,
             none,
             none,
             none,
@@ -85,7 +87,7 @@ class WinogradStep:
             transform,
             self.tiling,
             NO_POOL,
-            self.tiling,
+            self.pooled_tiling,
             no_bias,
             no_bias,
             no_bias,
@@ -121,6 +123,9 @@ def winograd_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[W
     code = activation_code(layer.activation)
     tiling = tiling_for(layer.dtype.itemsize)
     windows = layer.windows(layer.input_shape)
-    if code is None or tiling is None or not winograd_pays(layer.input_shape[2], layer.filters, windows, tiling):
+    pooled_tiling = pooled_tiling_for(layer.dtype.itemsize)
+    if code is None or tiling is None or pooled_tiling is None:
         return None
-    return WinogradStep(layer, windows, code, tiling), 1
+    if not winograd_pays(layer.input_shape[2], layer.filters, windows, tiling):
+        return None
+    return WinogradStep(layer, windows, code, tiling, pooled_tiling), 1

@@ -1,5 +1,8 @@
 """WinogradStep against the layer on its own: the same numbers and derivatives, for every shape."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +15,7 @@ from minicnn.config import get_num_threads, set_num_threads
 from minicnn.differences import Variable, compare
 from minicnn.kernels import NUMPY, convolution
 from minicnn.kernels.fused import CODES
-from minicnn.kernels.tiles import Tiling, tiling_for
+from minicnn.kernels.tiles import Tiling, pooled_tiling_for, tiling_for
 from minicnn.layers import Conv2D, Dense, Input, Run
 from minicnn.models import Sequential
 from minicnn.steps import winograd_kernels
@@ -37,7 +40,9 @@ def convolution_layer(shape, filters, padding="same", activation="relu", dtype="
 
 def step_of(layer, tiling=None):
     windows = layer.windows(layer.input_shape)
-    return WinogradStep(layer, windows, CODES[layer.activation.name], tiling or tiling_for(layer.dtype.itemsize))
+    size = layer.dtype.itemsize
+    code = CODES[layer.activation.name]
+    return WinogradStep(layer, windows, code, tiling or tiling_for(size), pooled_tiling_for(size))
 
 
 def passes(step, x, dy, run=None, need_dx=True):
@@ -258,3 +263,21 @@ def test_what_is_taken():
 )
 def test_what_is_not_taken(layer, shape):
     assert ruled(layer, shape) is None
+
+
+def test_another_process_finds_all_it_needs_in_the_cache(tmp_path):
+    """The cached kernel calls machine code by name, which the process must have made: training alone runs here."""
+    code = (
+        "import numpy as np; from minicnn import Sequential; from minicnn.layers import Conv2D, Flatten, Dense, Input;"
+        "model = Sequential([Input((8, 8, 48)), Conv2D(48, 3, padding='same'), Flatten(), Dense(2)], seed=1);"
+        "model.compile('sgd', 'mse'); print('WinogradStep' in str(model.plan()));"
+        "print(model.train_on_batch(np.ones((4, 8, 8, 48), 'float32'), np.zeros((4, 2))))"
+    )
+    said = []
+    for _ in range(2):
+        settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        done = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert said[0].startswith("True")
+    assert said[0] == said[1]
