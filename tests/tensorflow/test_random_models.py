@@ -213,7 +213,7 @@ def test_random_models():
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_an_l1_penalty_on_a_bias_without_gradient(optimizer):
-    """The one thing seen to make random models differ: by 1e-4 in a bias with RMSprop, in float64 as well.
+    """What made random models differ: by 1e-4 in a bias with RMSprop in float32, by 1e-5 with momentum in float64.
 
     Normalization takes away the mean, so the bias before it has the gradient 0, which comes out as some 1e-8 of either
     sign. After one step the bias has that sign, and L1's gradient is ±l1, however near to 0 the bias is. No optimizer
