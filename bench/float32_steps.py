@@ -2,6 +2,7 @@
 
     python bench/float32_steps.py                              # all eight models, half an hour
     python bench/float32_steps.py --models cnn_relu lenet5 --steps 50 --json some.json
+    python bench/float32_steps.py --models                     # none: draw what the file has
 
 Both start from the same weights and see the same batches of the data set, in its order; rate and batch size are the
 sheet's, pixels raw, dropout off. The losses of each step go to the JSON file, which keeps models of earlier runs, and
@@ -89,7 +90,8 @@ def draw(models: dict[str, Any], file: Path) -> None:
         step = first_large(record)
         apart = f"{LARGE:.0%} apart first at step {step}" if step else f"never {LARGE:.0%} apart"
         axes.set_title(f"{name}\n{apart}", fontsize=10)
-        axes.set_yscale("log")
+        if max(record["keras"]) > 10 * min(record["keras"]):
+            axes.set_yscale("log")
         axes.grid(alpha=0.3)
     for axes in figure.axes[len(names) :]:
         axes.set_axis_off()
@@ -110,15 +112,15 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     versions = {library: importlib.import_module(library).__version__ for library in ("minicnn", "keras", "tensorflow")}
     record = json.loads(args.json.read_text()) if args.json.exists() else {"models": {}}
-    facts = machine()
-    print(describe(facts))
-    record |= {"machine": facts, "versions": versions}
+    if args.models:
+        record |= {"machine": machine(), "versions": versions}
+        print(describe(record["machine"]))
     for name in args.models:
         record["models"][name] = both(name, args.steps)
         step = first_large(record["models"][name])
         print(f"{name}: {args.steps} steps; {LARGE:.0%} apart first at step {step or 'none'}", flush=True)
         write_json(args.json, record)
-        draw(record["models"], args.json.with_suffix(".png"))
+    draw(record["models"], args.json.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ MINICNN_RANDOM_MODELS says how many are drawn, 12 by default.
 import os
 
 import numpy as np
+import pytest
 from hypothesis import Phase, given, note, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,8 @@ FUNCTIONS = st.sampled_from(
     ["linear", "relu", "tanh", "sigmoid", "elu", "selu", "silu", "gelu", "softplus", "leaky_relu"]
 )
 PENALTIES = st.sampled_from([None, None, L2(2**-7), L1(2**-9), L1L2(2**-10, 2**-8)])
+BIAS_PENALTIES = st.sampled_from([None, None, L2(2**-7)])
+"""No L1: a bias starts at 0, where |w| has its kink; see test_an_l1_penalty_on_a_bias_without_gradient."""
 
 
 def options(**strategies):
@@ -44,7 +47,7 @@ def convolutions(draw):
     groups = draw(st.sampled_from([1, 1, 2]))
     own = draw(
         options(kernel_size=PAIRS, padding=PADDINGS, activation=FUNCTIONS, use_bias=st.booleans(),
-                kernel_regularizer=PENALTIES, bias_regularizer=PENALTIES)
+                kernel_regularizer=PENALTIES, bias_regularizer=BIAS_PENALTIES)
     )  # fmt: skip
     return L.Conv2D, {
         "filters": groups * draw(st.integers(1, 4)),
@@ -127,7 +130,7 @@ def architectures(draw):
             shape = after
     layers.append((draw(st.sampled_from([L.Flatten, L.Flatten, L.GlobalAveragePooling2D, L.GlobalMaxPooling2D])), {}))
     if draw(st.booleans()):
-        layers.append((L.Dense, {"units": 6, "activation": draw(FUNCTIONS), "bias_regularizer": draw(PENALTIES)}))
+        layers.append((L.Dense, {"units": 6, "activation": draw(FUNCTIONS), "bias_regularizer": draw(BIAS_PENALTIES)}))
     loss = draw(st.sampled_from(sorted(ENDS)))
     return sample, layers + ENDS[loss], loss
 
@@ -160,8 +163,8 @@ TOLERANCES = {"float32": 1e-5, "float64": 1e-8}
 """The largest differences found among 260 models were, in float32, 4e-7 in predictions and losses,
 but for one model; in float64 4e-9, since Keras rounds some constants, such as slopes, to float32."""
 
-ROUNDING_DECIDES = max(1, COUNT // 50)
-"""How many models may differ by more in float32 if they agree in float64: one of 460 did, by 3.4e-4 in its losses."""
+ROUNDING_DECIDES = max(1, COUNT // 200)
+"""How many models may differ by more in float32 if they agree in float64."""
 
 
 def differences(architecture, optimizer, seed, dtype):
@@ -180,8 +183,9 @@ def test_random_models():
     """All agree within TOLERANCES: predictions always, five losses, the evaluation and the weights after them as well.
 
     In float32 one rounding may decide whether a relu lets its gradient through, or which pixel is largest, and what
-    follows differs by as much as that gradient. That this was so in the one model seen was not shown, so one that
-    differs must agree to 1e-8 in float64, and there may be few of them.
+    follows differs by as much as that gradient. So a model that differs must agree to 1e-8 in float64, and there may be
+    few of them. Among 8,000 models drawn so, with L1 on biases too, our own float32 and float64 took no such decision
+    apart, and where they differed by more than 1e-5 it was for L1 on a bias.
     """
     decided = []
 
@@ -205,3 +209,36 @@ def test_random_models():
 
     check()
     assert len(decided) <= ROUNDING_DECIDES, decided
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_an_l1_penalty_on_a_bias_without_gradient(optimizer):
+    """What made random models differ: by 1e-4 in a bias with RMSprop in float32, by 1e-5 with momentum in float64.
+
+    Normalization takes away the mean, so the bias before it has the gradient 0, which comes out as some 1e-8 of either
+    sign. After one step the bias has that sign, and L1's gradient is ±l1, however near to 0 the bias is. No optimizer
+    divides the noise itself up to a step's size: with these epsilons of 2^-8, RMSprop multiplies by 16 at most.
+    """
+    l1, normalization = 2**-9, (L.BatchNormalization, {"epsilon": 2**-8, "momentum": 0.75})
+    convolution = (L.Conv2D, {"filters": 4, "kernel_size": 3, "bias_regularizer": L1(l1)})
+    sample = (6, 6, 2)
+    architecture = sample, [convolution, normalization, (L.Flatten, {}), *ENDS["categorical_crossentropy"]], "mse"
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 1, (BATCH * STEPS, *sample)).astype("float32")
+    y = np.eye(CLASSES, dtype="float32")[rng.integers(0, CLASSES, len(x))]
+    ours, theirs = compiled_pair(architecture, optimizer, 0, "float32")
+    losses = []
+    for k in range(STEPS):
+        batch = slice(k * BATCH, (k + 1) * BATCH)
+        losses.append([float(model.train_on_batch(x[batch], y[batch])) for model in (ours, theirs)])
+        if k == 0:  # sign(0) = 0: the penalty has no part in it
+            gradients = ours.layers[0].grads
+            assert np.abs(gradients["bias"]).max() < 1e-6 * np.abs(gradients["kernel"]).max()
+    losses = np.array(losses)
+    assert distance(losses[:, 0], losses[:, 1]) <= TOLERANCES["float32"]
+    undecided = {f"{ours.layers[0].name}/bias", f"{ours.layers[1].name}/moving_mean"}
+    names = [f"{layer.name}/{name}" for layer in ours.layers for name in (*layer.params, *layer.state)]
+    for name, a, b in zip(names, ours.get_weights(), theirs.get_weights(), strict=True):
+        if name in undecided:  # rounding decides
+            continue
+        assert distance(a, b) <= TOLERANCES["float32"], name
