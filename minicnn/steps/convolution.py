@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
 from minicnn.losses import Loss
 from minicnn.steps.convolution_kernels import convolution_backward, convolution_forward
 from minicnn.steps.pool_parts import AVERAGE_POOL, MAX_POOL, NO_POOL
-from minicnn.steps.pooled import predict_pooled
+from minicnn.steps.pooled import PooledPrediction, pooled_prediction
 from minicnn.typing import Array
 
 _NOTHING = (0, 0, 0, 0)
@@ -45,10 +46,15 @@ class ConvolutionStep:
     def layers(self) -> Sequence[Layer]:
         return (self.convolution,) if self.pooling is None else (self.convolution, self.pooling)
 
+    @cached_property
+    def predicting(self) -> PooledPrediction:
+        """For a step with a pool."""
+        return pooled_prediction(self.convolution, self.windows, self.code, self.pool, self.few)
+
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         windows, layer = self.windows, self.convolution
         if self.pool and not run.keep:
-            return predict_pooled(x, layer, windows, self.code, self.pool, self.few), None
+            return self.predicting.predict(x), None
         halved = 2 if self.pool else 1
         shape = len(x), windows.oh // halved, windows.ow // halved, layer.filters
         y = workspace.empty(shape, x.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from minicnn.kernels.fused import RELU
@@ -12,7 +13,7 @@ from minicnn.losses import Loss
 from minicnn.steps.convolution import ConvolutionStep, convolution_rule
 from minicnn.steps.normalization import NormalizationPoolStep, normalization_pool_rule
 from minicnn.steps.pool_parts import AVERAGE_POOL, MAX_POOL, NO_POOL
-from minicnn.steps.pooled import predict_pooled
+from minicnn.steps.pooled import PooledPrediction, pooled_prediction
 from minicnn.steps.winograd import WinogradStep, winograd_rule
 from minicnn.typing import Array
 
@@ -32,12 +33,15 @@ class NormalizedConvolutionStep:
     def layers(self) -> Sequence[Layer]:
         return *self.convolution.layers, *self.normalization.layers
 
+    @cached_property
+    def predicting(self) -> PooledPrediction:
+        """The convolution and the pool."""
+        first, pool = self.convolution, MAX_POOL if self.normalization.largest else AVERAGE_POOL
+        return pooled_prediction(first.convolution, first.windows, first.code, pool, self.few)
+
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         if not run.keep and not run.training:
-            first, then = self.convolution, self.normalization
-            pool = MAX_POOL if then.largest else AVERAGE_POOL
-            layer = first.convolution
-            return predict_pooled(x, layer, first.windows, first.code, pool, self.few, then.normalization), None
+            return self.predicting.predict(x, self.normalization.normalization), None
         x, saved = self.convolution.forward(x, run)
         y, then_saved = self.normalization.forward(x, run)
         return y, (saved, then_saved)

@@ -6,12 +6,12 @@ between them.
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
 
 from minicnn.geometry import Windows
 from minicnn.kernels import workspace
 from minicnn.kernels.tiles import Tiling, pooled_tiling_for, tiling_for
-from minicnn.kernels.winograd import grid_of, transform_for
+from minicnn.kernels.winograd import Grid, grid_of, transform_for
 from minicnn.layers import BatchNormalization, Conv2D
 from minicnn.layers.core import bias_or_zeros
 from minicnn.steps.pool_parts import AVERAGE_POOL
@@ -20,40 +20,58 @@ from minicnn.steps.winograd_kernels import winograd_forward
 from minicnn.typing import Array
 
 
-def predict_pooled(
-    x: Array,
-    layer: Conv2D,
-    windows: Windows,
-    code: int,
-    pool: int,
-    few: bool,
-    normalization: BatchNormalization | None = None,
-) -> Array:
-    """y (N, OH / 2, OW / 2, F) of x (N, H, W, C), rounded down; a CPU with a vector unit only.
+@dataclass(frozen=True)
+class PooledPrediction:
+    """Predicting through `layer` and a 2x2 pool, with all that does not depend on the images decided beforehand.
 
-    code: of the activation (kernels/fused.py). pool: MAX_POOL or AVERAGE_POOL, the latter for relu alone. few: of
-    ConvolutionStep. normalization: between activation and pool, by its moving averages.
+    windows: an even number of rows and columns of them. grid: of Winograd's tiles, where that is the faster way. The
+    rest is as in ConvolutionStep.
     """
-    tiling, pooled_tiling = tiling_for(x.itemsize), pooled_tiling_for(x.itemsize)
+
+    layer: Conv2D
+    windows: Windows
+    code: int
+    pool: int
+    few: bool
+    tiling: Tiling
+    pooled_tiling: Tiling
+    grid: Grid | None
+
+    def predict(self, x: Array, normalization: BatchNormalization | None = None) -> Array:
+        """y (N, OH / 2, OW / 2, F) of x (N, H, W, C), rounded down. normalization: between activation and pool, by its
+        moving averages."""
+        layer, windows = self.layer, self.windows
+        kernel, bias = layer.params["kernel"], bias_or_zeros(layer)
+        mean = scale = beta = bias[:0]
+        if normalization is not None:
+            mean, scale, beta = normalization.moving_affine()
+        y = workspace.empty((len(x), windows.oh // 2, windows.ow // 2, layer.filters), x.dtype)
+        if self.grid is not None:
+            winograd_forward(
+                x, kernel, bias, self.grid, self.code, transform_for(x.dtype.name), self.tiling,
+                self.pool, self.pooled_tiling, mean, scale, beta, y,
+            )  # fmt: skip
+        else:
+            pooled_forward(
+                x, kernel, bias, windows, self.pool == AVERAGE_POOL, self.code, self.few, self.pooled_tiling,
+                mean, scale, beta, y,
+            )  # fmt: skip
+        return y
+
+
+def pooled_prediction(layer: Conv2D, windows: Windows, code: int, pool: int, few: bool) -> PooledPrediction:
+    """For a built layer on a CPU with a vector unit. code: of the activation (kernels/fused.py); pool: MAX_POOL, or
+    AVERAGE_POOL for relu alone; few: of ConvolutionStep."""
+    assert layer.dtype is not None
+    assert layer.input_shape is not None
+    tiling, pooled_tiling = tiling_for(layer.dtype.itemsize), pooled_tiling_for(layer.dtype.itemsize)
     assert tiling is not None
     assert pooled_tiling is not None
+    height, width, channels = layer.input_shape
     windows = windows._replace(oh=windows.oh // 2 * 2, ow=windows.ow // 2 * 2)
-    kernel, bias = layer.params["kernel"], bias_or_zeros(layer)
-    mean = scale = beta = np.empty(0, x.dtype)
-    if normalization is not None:
-        mean, scale, beta = normalization.moving_affine()
-    y = workspace.empty((len(x), windows.oh // 2, windows.ow // 2, layer.filters), x.dtype)
-    if pooled_winograd_pays(layer, x.shape[3], windows, tiling):
-        transform = transform_for(x.dtype.name)
-        grid = grid_of(x.shape[1:3], windows, transform.m)
-        winograd_forward(
-            x, kernel, bias, grid, code, transform, tiling, pool, pooled_tiling, mean, scale, beta, y
-        )  # fmt: skip
-    else:
-        pooled_forward(
-            x, kernel, bias, windows, pool == AVERAGE_POOL, code, few, pooled_tiling, mean, scale, beta, y
-        )  # fmt: skip
-    return y
+    winograd = pooled_winograd_pays(layer, channels, windows, tiling)
+    grid = grid_of((height, width), windows, transform_for(layer.dtype.name).m) if winograd else None
+    return PooledPrediction(layer, windows, code, pool, few, tiling, pooled_tiling, grid)
 
 
 def pooled_winograd_pays(layer: Conv2D, channels: int, windows: Windows, tiling: Tiling) -> bool:
