@@ -18,6 +18,15 @@ LANES = 128
 """Sums that the fast versions keep side by side: one alone waits for its last addition at every element."""
 
 
+@inlined
+def added_in_order(values: Array) -> float:
+    """Σ v, from the first to the last."""
+    total = 0.0
+    for k in range(values.size):
+        total += values[k]
+    return total
+
+
 def squared_norm_loops(gradients: Array) -> float:
     """Σ g². Returns 0.0 for an empty array."""
     size = gradients.size
@@ -26,10 +35,7 @@ def squared_norm_loops(gradients: Array) -> float:
         for i in range(block * BLOCK, min(size, (block + 1) * BLOCK)):
             value = np.float64(gradients[i])
             partial[block] += value * value
-    result = 0.0
-    for block in range(partial.size):
-        result += partial[block]
-    return result
+    return added_in_order(partial)
 
 
 def penalty_loops(weights: Array, gradients: Array, l1: float, l2: float) -> float:
@@ -52,10 +58,7 @@ def penalty_loops(weights: Array, gradients: Array, l1: float, l2: float) -> flo
             if gradients.size:
                 gradients[i] += slope_1 * np.sign(weights[i]) + slope_2 * weights[i]
         partial[block] = l1 * absolute + l2 * squares
-    result = 0.0
-    for block in range(partial.size):
-        result += partial[block]
-    return result
+    return added_in_order(partial)
 
 
 def squared_norm_numpy(gradients: Array) -> float:
@@ -87,50 +90,27 @@ def _block_sums(term: np.ufunc, values: Array) -> float:
 
 
 @inlined
-def sum_of_squares(values: Array) -> float:
-    """Σ v²: LANES sums side by side, added at the end."""
+def sum_in_lanes(values: Array, squared: bool) -> float:
+    """Σ v² or Σ |v|: LANES sums side by side, added at the end."""
     sums = np.zeros(LANES)
     whole = values.size // LANES * LANES
     for start in range(0, whole, LANES):
         row = values[start : start + LANES]
         for k in range(LANES):
             value = np.float64(row[k])
-            sums[k] += value * value
+            sums[k] += value * value if squared else abs(value)
     for k in range(values.size - whole):
         value = np.float64(values[whole + k])
-        sums[k] += value * value
-    total = 0.0
-    for k in range(LANES):
-        total += sums[k]
-    return total
-
-
-@inlined
-def sum_of_magnitudes(values: Array) -> float:
-    """Σ |v|, like sum_of_squares."""
-    sums = np.zeros(LANES)
-    whole = values.size // LANES * LANES
-    for start in range(0, whole, LANES):
-        row = values[start : start + LANES]
-        for k in range(LANES):
-            sums[k] += abs(np.float64(row[k]))
-    for k in range(values.size - whole):
-        sums[k] += abs(np.float64(values[whole + k]))
-    total = 0.0
-    for k in range(LANES):
-        total += sums[k]
-    return total
+        sums[k] += value * value if squared else abs(value)
+    return added_in_order(sums)
 
 
 def squared_norm_in_lanes(gradients: Array) -> float:
     """squared_norm_loops: 21.6 million float32 in 3.1 ms instead of 38, on 2 cores of an AVX-512 Xeon."""
     partial = np.zeros((gradients.size + BLOCK - 1) // BLOCK)
     for block in prange(partial.size):
-        partial[block] = sum_of_squares(gradients[block * BLOCK : (block + 1) * BLOCK])
-    result = 0.0
-    for block in range(partial.size):
-        result += partial[block]
-    return result
+        partial[block] = sum_in_lanes(gradients[block * BLOCK : (block + 1) * BLOCK], True)
+    return added_in_order(partial)
 
 
 def penalty_in_lanes(weights: Array, gradients: Array, l1: float, l2: float) -> float:
@@ -144,17 +124,14 @@ def penalty_in_lanes(weights: Array, gradients: Array, l1: float, l2: float) -> 
         part = weights[block * BLOCK : (block + 1) * BLOCK]
         slopes = gradients[block * BLOCK : (block + 1) * BLOCK]
         if l1 != 0:
-            partial[block] += l1 * sum_of_magnitudes(part)
+            partial[block] += l1 * sum_in_lanes(part, False)
             for i in range(slopes.size):
                 slopes[i] += slope_1 * np.sign(part[i])
         if l2 != 0:
-            partial[block] += l2 * sum_of_squares(part)
+            partial[block] += l2 * sum_in_lanes(part, True)
             for i in range(slopes.size):
                 slopes[i] += slope_2 * part[i]
-    result = 0.0
-    for block in range(partial.size):
-        result += partial[block]
-    return result
+    return added_in_order(partial)
 
 
 squared_norm_numba = compiled(squared_norm_in_lanes)

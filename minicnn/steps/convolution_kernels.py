@@ -66,16 +66,28 @@ def split_planes(planes: Array, row: int, first: int, step: int, count: int, fil
 
 
 @inlined
-def place_row(line: Array, few: bool, count: int, filters: int, filled: int, target: Array) -> None:
-    """target[q, f] from a line in the order of the vectors: [f, q] with few filters, else [q, f], f < filled."""
+def frame_sample(sample: Array, few: bool, top: int, left: int, height: int, frame: Array) -> None:
+    """Copy an image (H, W, C) into a flat frame of zeros of that height: in planes with few filters, else as it is."""
+    rows, columns, channels = sample.shape
+    if few:
+        frame_planes(sample, top, left, frame.reshape(height, channels, frame.size // (height * channels)))
+    else:
+        frame_image(
+            sample.reshape(rows, columns * channels), top, left * channels, frame.reshape(height, frame.size // height)
+        )
+
+
+@inlined
+def place_row(line: Array, few: bool, stride: int, count: int, filters: int, target: Array) -> None:
+    """target[q, f] from a line in the order of the vectors: [f, q] with few filters, else [q, f], `stride` apart."""
     if few:
         for f in range(filters):
             for q in range(count):
-                target[q * filters + f] = line[f * count + q]
+                target[q * filters + f] = line[f * stride + q]
     else:
         for q in range(count):
             for f in range(filters):
-                target[q * filters + f] = line[q * filled + f]
+                target[q * filters + f] = line[q * stride + f]
 
 
 def convolution_forward_loops(
@@ -123,11 +135,8 @@ def convolution_forward_loops(
         for unit in range(slot, n * bands, slots):
             sample, band = unit // bands, unit % bands
             image, corner = flat_x, sample * h * w * channels
-            if few:
-                frame_planes(x[sample], top, left, frame.reshape(height, channels, width))
-            elif framed:
-                frame_image(x[sample].reshape(h, w * channels), top, left * channels, frame.reshape(height, row))
             if framed:
+                frame_sample(x[sample], few, top, left, height, frame)
                 image, corner = frame, 0
             for p in range(band * rows // bands, (band + 1) * rows // bands):
                 if few:
@@ -159,9 +168,10 @@ def convolution_forward_loops(
                 else:
                     activate(z, biases, code, target)
                 if not in_place:
-                    place_row(pooled, few, count, filters, filled, flat_y[place:last])
+                    stride = count if few else filled
+                    place_row(pooled, few, stride, count, filters, flat_y[place:last])
                     if index.size:
-                        place_row(chosen, few, count, filters, filled, flat_index[place:last])
+                        place_row(chosen, few, stride, count, filters, flat_index[place:last])
 
 
 @inlined

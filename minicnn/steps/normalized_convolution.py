@@ -20,14 +20,10 @@ from minicnn.typing import Array
 
 @dataclass(frozen=True)
 class NormalizedConvolutionStep:
-    """Two steps in training, where the normalization waits for the statistics of the whole batch; one in predicting.
-
-    few: of ConvolutionStep.
-    """
+    """Two steps in training, where the normalization waits for the statistics of the whole batch; one in predicting."""
 
     convolution: ConvolutionStep | WinogradStep
     normalization: NormalizationPoolStep
-    few: bool
 
     @property
     def layers(self) -> Sequence[Layer]:
@@ -37,7 +33,8 @@ class NormalizedConvolutionStep:
     def predicting(self) -> PooledPrediction:
         """The convolution and the pool."""
         first, pool = self.convolution, MAX_POOL if self.normalization.largest else AVERAGE_POOL
-        return pooled_prediction(first.convolution, first.windows, first.code, pool, self.few)
+        few = isinstance(first, ConvolutionStep) and first.few
+        return pooled_prediction(first.convolution, first.windows, first.code, pool, few)
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         if not run.keep and not run.training:
@@ -74,5 +71,4 @@ def normalized_convolution_rule(
         return None
     if not then.largest and first.code != RELU:
         return None
-    few = isinstance(first, ConvolutionStep) and first.few
-    return NormalizedConvolutionStep(first, then, few), 1 + taken
+    return NormalizedConvolutionStep(first, then), 1 + taken

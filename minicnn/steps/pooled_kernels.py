@@ -16,11 +16,11 @@ bias are negated, and what was pooled is negated back.
 import numpy as np
 
 from minicnn.geometry import Windows
-from minicnn.kernels.direct import frame_image, frame_planes, pack_columns, pack_planes
+from minicnn.kernels.direct import pack_columns, pack_planes
 from minicnn.kernels.fused import LINEAR, activate_in_place, activated
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.tiles import Tiling, pooled_rows_product, whole_vectors
-from minicnn.steps.convolution_kernels import SLOTS, frame_size
+from minicnn.steps.convolution_kernels import SLOTS, frame_sample, frame_size, place_row
 from minicnn.typing import Array
 
 
@@ -93,11 +93,8 @@ def pooled_forward_loops(
         for unit in range(slot, n * bands, slots):
             sample, band = unit // bands, unit % bands
             image, corner = flat_x, sample * h * w * channels
-            if few:
-                frame_planes(x[sample], top, left, frame.reshape(height, channels, width))
-            elif framed:
-                frame_image(x[sample].reshape(h, w * channels), top, left * channels, frame.reshape(height, row))
             if framed:
+                frame_sample(x[sample], few, top, left, height, frame)
                 image, corner = frame, 0
             for p in range(band * rows // bands, (band + 1) * rows // bands):
                 place, start = (sample * rows + p) * count * filters, corner + 2 * p * sh * row
@@ -110,9 +107,6 @@ def pooled_forward_loops(
                             biases, 0, line, first, windows_filled,
                             kw, kh * channels, filters, lanes, True, average, tiling,
                         )  # fmt: skip
-                    for f in range(filters):
-                        for q in range(count):
-                            target[q * filters + f] = line[f * windows_filled + q]
                 else:
                     for first in range(0, filled, tiling.widest):
                         columns = min(tiling.widest, filled - first)
@@ -122,10 +116,8 @@ def pooled_forward_loops(
                             biases, first, flat_y if in_place else line, (place if in_place else 0) + first, filled,
                             run, kh, count, columns, False, average, tiling,
                         )  # fmt: skip
-                    if not in_place:
-                        for q in range(count):
-                            for f in range(filters):
-                                target[q * filters + f] = line[q * filled + f]
+                if not in_place:
+                    place_row(line, few, windows_filled if few else filled, count, filters, target)
                 finish_pooled(target, signs, means, scales, betas, LINEAR if average else code)
 
 
