@@ -9,6 +9,8 @@ code that stands for it in compiled kernels.
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
+
 from minicnn.kernels.jit import generated, inlined
 from minicnn.typing import Array
 
@@ -132,6 +134,26 @@ def pooled_rows_product(
             n_in, n_out, last - first, columns, turned, mean,
         )  # fmt: skip
         first = last
+
+
+@inlined
+def lines_of_cache(count: int, like: Array) -> Array:
+    """np.empty(count) of like's dtype, from the start of a cache line.
+
+    The memory that kernels get starts there or in the middle of a line, as it happens, and vectors that straddle two
+    lines are read half as fast: Winograd's forward pass takes 10 % longer then, and so does a dense layer 4096x4096.
+    """
+    raw = np.empty(count + 64 // like.itemsize, like.dtype)
+    skip = (64 - np.int64(raw.ctypes.data) % 64) // like.itemsize
+    return raw[skip : skip + count]
+
+
+@inlined
+def zeroed_lines_of_cache(count: int, like: Array) -> Array:
+    """np.zeros(count), likewise."""
+    lines = lines_of_cache(count, like)
+    lines[:] = 0
+    return lines
 
 
 @inlined

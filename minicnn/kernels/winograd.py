@@ -158,14 +158,6 @@ def strips_per_block(strips: int, across: int, strip_bytes: int) -> int:
 
 
 @inlined
-def lines_of_cache(count: int, like: Array) -> Array:
-    """np.empty(count) from the start of a cache line: vectors that straddle two cost the forward pass 10 %."""
-    raw = np.empty(count + 64 // like.itemsize, like.dtype)
-    skip = (64 - np.int64(raw.ctypes.data) % 64) // like.itemsize
-    return raw[skip : skip + count]
-
-
-@inlined
 def transform_inputs(
     x: Array, grid: Grid, channels: int, first: int, strips: int, bt: Array,
     rows: Array, inputs: Array, plane: int, tiling: Tiling,

@@ -19,7 +19,7 @@ from minicnn.geometry import Windows
 from minicnn.kernels.direct import pack_columns, pack_planes
 from minicnn.kernels.fused import LINEAR, activate_in_place, activated
 from minicnn.kernels.jit import compiled, inlined, prange
-from minicnn.kernels.tiles import Tiling, pooled_rows_product, whole_vectors
+from minicnn.kernels.tiles import Tiling, lines_of_cache, pooled_rows_product, whole_vectors
 from minicnn.steps.convolution_kernels import SLOTS, frame_sample, frame_size, place_row
 from minicnn.typing import Array
 
@@ -70,7 +70,7 @@ def pooled_forward_loops(
     filled = filters if few else whole_vectors(filters, lanes)
     windows_filled = whole_vectors(count, lanes)
     matrix, bias_of, signs = signed(kernel.reshape(kh * run, filters), bias, scale, average)
-    packed, biases = np.empty(kh * run * filled, x.dtype), np.zeros(filled, x.dtype)
+    packed, biases = lines_of_cache(kh * run * filled, x), np.zeros(filled, x.dtype)
     biases[:filters] = bias_of
     if few:
         pack_planes(matrix.reshape(kernel.shape), packed)
@@ -89,7 +89,7 @@ def pooled_forward_loops(
     slots = min(SLOTS, n * bands)
     for slot in prange(slots):
         frame = np.zeros(height * row if framed else 0, x.dtype)
-        line = np.empty(filters * windows_filled if few else count * filled, x.dtype)
+        line = lines_of_cache(filters * windows_filled if few else count * filled, x)
         for unit in range(slot, n * bands, slots):
             sample, band = unit // bands, unit % bands
             image, corner = flat_x, sample * h * w * channels

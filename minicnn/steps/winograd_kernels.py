@@ -9,12 +9,11 @@ import numpy as np
 
 from minicnn.kernels.fused import LINEAR, activate_in_place, activation_gradient_in_place
 from minicnn.kernels.jit import compiled, prange
-from minicnn.kernels.tiles import Tiling, rows_product
+from minicnn.kernels.tiles import Tiling, lines_of_cache, rows_product
 from minicnn.kernels.winograd import (
     SLOTS,
     Grid,
     Transform,
-    lines_of_cache,
     pool_outputs,
     strips_per_block,
     transform_gradients,

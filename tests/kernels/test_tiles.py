@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from minicnn.kernels.jit import compiled
-from minicnn.kernels.tiles import pooled_rows_product, pooled_tiling_for, rows_product, tile_product, tiling_for
+from minicnn.kernels.tiles import (
+    lines_of_cache,
+    pooled_rows_product,
+    pooled_tiling_for,
+    rows_product,
+    tile_product,
+    tiling_for,
+    zeroed_lines_of_cache,
+)
 
 AVX2 = "+avx2,+fma,+avx,+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+bmi,+bmi2,+popcnt,+lzcnt,+movbe,+f16c,+cx16,+64bit"
 
@@ -123,3 +131,17 @@ def test_the_definition_in_plain_python():
     a, b, c = np.arange(6.0), np.arange(8.0).reshape(2, 4), np.ones(8)
     tile_product(a, 0, 3, 1, 0, b, 0, 4, 0, c, 0, 4, 2, 1, 2, 4, True)
     np.testing.assert_array_equal(c.reshape(2, 4), 1 + a.reshape(2, 3)[:, :2] @ b)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lines_of_cache(dtype):
+    for count in (1, 7, 1000):
+        array = lines_of_cache(count, np.empty(0, dtype))
+        assert array.shape == (count,)
+        assert array.dtype == dtype
+        assert array.ctypes.data % 64 == 0
+        array[...] = 1  # all of it is there
+        zeros = zeroed_lines_of_cache(count, np.empty(0, dtype))
+        assert zeros.ctypes.data % 64 == 0
+        assert zeros.dtype == dtype
+        assert (zeros == np.zeros(count)).all()

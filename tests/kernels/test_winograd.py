@@ -1,7 +1,6 @@
 """Winograd's algorithm: its matrices and formulas give the convolution and its derivatives."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,12 +117,3 @@ def test_strips_per_block():
     assert winograd.strips_per_block(16, 16, 1) == 16 // winograd.SLOTS  # shared out
     assert winograd.strips_per_block(16, 3, 1) == 6  # but not below 16 tiles
     assert winograd.strips_per_block(0, 20, 1) == 1
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_lines_of_cache(dtype):
-    for count in (1, 7, 1000):
-        array = winograd.lines_of_cache(count, np.empty(0, dtype))
-        assert array.shape == (count,)
-        assert array.dtype == dtype
-        assert array.ctypes.data % 64 == 0
