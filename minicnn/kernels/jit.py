@@ -130,7 +130,7 @@ def _compile(function: Callable[..., Any], parallel: bool) -> Any:
     copy = types.FunctionType(function.__code__, _compiled_globals(function), function.__name__, function.__defaults__)
     copy.__module__, copy.__qualname__ = function.__module__, name
     try:
-        return numba.njit(parallel=parallel, cache=True, **_OPTIONS)(copy)
+        return numba.njit(parallel=parallel, cache=True, no_cfunc_wrapper=True, **_OPTIONS)(copy)
     except RuntimeError as error:  # raised by Numba where no cache folder can be written
         if "cannot cache" not in str(error):
             raise
@@ -170,7 +170,7 @@ def _compiled_helper(helper: Callable[..., Any]) -> Any:
     if _inlined[helper] is None:
         copy = types.FunctionType(helper.__code__, _compiled_globals(helper), helper.__name__, helper.__defaults__)
         copy.__module__, copy.__qualname__ = helper.__module__, helper.__qualname__
-        _inlined[helper] = numba.njit(**_OPTIONS)(copy)
+        _inlined[helper] = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(copy)
     return _inlined[helper]
 
 
