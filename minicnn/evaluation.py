@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
@@ -23,7 +24,7 @@ from minicnn.optimizers import Optimizer
 from minicnn.parameters import ParameterBuffer, trainable_owners
 from minicnn.progress import Progress, verbosity, warn
 from minicnn.scores import Logs, Scores, make_scores
-from minicnn.steps.plan import LAYER_RULES, RULES, Plan, make_plan
+from minicnn.steps.plan import Plan, make_plan, rules_for
 from minicnn.typing import Array, Shape
 
 
@@ -45,7 +46,7 @@ class Evaluator(Feeding):
         self._buffer: ParameterBuffer | None = None
         self._steps_trained = 0  # dropout's masks follow from it
         self._epochs_trained = 0  # the shuffling follows from it
-        self._fuse = True  # whether the plan may take several layers as one step
+        self._steps: str | tuple[str, ...] = "auto"  # which fused steps the plan may take
         self._plans: dict[Any, tuple[list[Any], Plan]] = {}  # with the layers and activations they are for
 
     @property
@@ -135,7 +136,7 @@ class Evaluator(Feeding):
         optimizer, loss = self._need_compiled("evaluate")
         plan = self._plan(loss)
         assert plan.loss is not None
-        output = plan.predict(batch.x, Run(self.kernels))
+        output = plan.predict(batch.x, Run(self.kernels, keep=False))
         y_true = plan.loss.align(labels_of(batch), output)
         sample_losses, _ = plan.loss.value_and_gradient(y_true, output, self.kernels)
         penalty = self._packed(optimizer).penalty(self.kernels)
@@ -183,7 +184,7 @@ class Evaluator(Feeding):
             progress.start("Predict")
             for number, batch in enumerate(islice(batches.epoch(), limit)):
                 calls.on_predict_batch_begin(number)
-                outputs.append(self._plan(None).predict(batch.x, Run(self.kernels)))
+                outputs.append(self._plan(None).predict(batch.x, Run(self.kernels, keep=False)))
                 calls.on_predict_batch_end(number, {"outputs": outputs[-1]})
                 progress.advance()
             progress.finish({})
@@ -208,7 +209,7 @@ class Evaluator(Feeding):
         return self._forward(samples, training)
 
     def _forward(self, samples: Array, training: bool) -> Array:
-        run = Run(self.kernels, training=bool(training), seed=self.seed, step=self._steps_trained)
+        run = Run(self.kernels, training=bool(training), seed=self.seed, step=self._steps_trained, keep=False)
         with self._engine(passes=1):
             return self._plan(None).predict(np.ascontiguousarray(samples, self.dtype), run)
 
@@ -228,8 +229,8 @@ class Evaluator(Feeding):
         # Steps know their layers' activations, which a caller may exchange.
         parts = [*self.layers, *(getattr(layer, "activation", None) for layer in self.layers)]
         known, plan = self._plans.get(loss, ([], None))
-        if plan is None or len(known) != len(parts) or any(a is not b for a, b in zip(known, parts, strict=True)):
-            plan = make_plan(self.layers, loss, RULES if self._fuse and self.kernels is NUMBA else LAYER_RULES)
+        if plan is None or len(known) != len(parts) or not all(map(operator.is_, known, parts)):
+            plan = make_plan(self.layers, loss, rules_for(self._steps if self.kernels is NUMBA else "layers"))
             self._plans[loss] = (parts, plan)
         return plan
 

@@ -18,6 +18,7 @@ from minicnn.layers import Run
 from minicnn.layers.base import batched
 from minicnn.progress import Progress, verbosity, warn
 from minicnn.scores import Logs, Scores, check_metrics
+from minicnn.steps.plan import check_steps
 from minicnn.typing import Array
 
 
@@ -66,17 +67,17 @@ class Trainer(Evaluator):
         steps_per_execution: int = 1,
         jit_compile: Any = "auto",
         auto_scale_loss: bool = True,
-        steps: str = "auto",
+        steps: str | Sequence[str] = "auto",
     ) -> None:
         """Choose how to train: the optimizer, the loss and the metrics. Starts the optimizer anew.
 
         optimizer, loss, metrics: names, classes, instances or configs. steps: "auto" lets the plan fuse layers where a
-        fused step exists, "layers" runs every layer on its own. run_eagerly, steps_per_execution, jit_compile and
+        fused step exists, "layers" runs every layer on its own, and ["ConvolutionStep", "DenseStep"] takes the fused
+        steps of these names alone; print plan() to see them. run_eagerly, steps_per_execution, jit_compile and
         auto_scale_loss change nothing here and are taken so that Keras code runs. Raises ConfigError for what is
         unknown.
         """
-        if steps not in ("auto", "layers"):
-            raise ConfigError(f'compile: steps must be "auto" or "layers", got {steps!r}.')
+        allowed = check_steps(steps)
         if loss_weights is not None:
             raise ConfigError(
                 f"compile: loss_weights={loss_weights!r} is not supported by minicnn; a Sequential has one loss."
@@ -95,7 +96,7 @@ class Trainer(Evaluator):
         self._metrics, self._weighted_metrics = checked
         self.metrics = []
         self._metrics_checked = set()
-        self._fuse = steps == "auto"
+        self._steps = allowed
         self._plans.clear()
         if self._buffer is not None:
             self._buffer.parked = []  # slots of the optimizer that was

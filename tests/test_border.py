@@ -9,7 +9,7 @@ from minicnn import Input, Sequential
 from minicnn.activations import Activation
 from minicnn.errors import ConfigError, DataError, MinicnnWarning, ShapeError
 from minicnn.initializers import Initializer
-from minicnn.layers import Conv2D, Dense, Flatten, GlobalAveragePooling2D, Layer
+from minicnn.layers import Conv2D, Dense, Flatten, GlobalAveragePooling2D, Layer, MaxPooling2D
 from minicnn.models import clone_model
 from tests.small_models import CLASSES, NUMBERS, SAMPLE, X, Y, new_model
 
@@ -198,7 +198,12 @@ def test_metrics_names_are_the_keys_of_the_history():
         (lambda m: m.load_weights("x.h5", by_name=True), "load_weights: by_name=True is not supported"),
         (lambda m: m.add(Dense(1), rebuild=False), "add: rebuild=False is not supported"),
         (lambda m: clone_model(m, clone_function=print), "clone_model: clone_function=.* is not supported"),
-        (lambda m: m.compile("adam", "mse", steps="some"), 'compile: steps must be "auto" or "layers", got \'some\''),
+        (
+            lambda m: m.compile("adam", "mse", steps="some"),
+            'compile: steps must be "auto", "layers" or a list of fused',
+        ),
+        (lambda m: m.compile("adam", "mse", steps=["Dense"]), "got \\['Dense'\\]; there are ValidTapsStep, "),
+        (lambda m: m.compile("adam", "mse", steps=3), "got 3; there are ValidTapsStep, "),
         (lambda m: m.set_weights(None), "set_weights takes a list of arrays, got None"),
         (lambda m: m.get_layer(index="a"), "none at index a"),
         (lambda m: Sequential(Dense(3)), "Sequential: layers must be a list of layers"),
@@ -217,6 +222,28 @@ def test_steps_layers_runs_every_layer_on_its_own():
     losses = [m.fit(X, Y, verbose=0, shuffle=False).history["loss"] for m in (one, other)]
     np.testing.assert_allclose(*losses, rtol=1e-6)
     assert str(other.plan()).count("\n") == len(other.layers) - 1
+
+
+def test_steps_by_their_names_are_the_only_ones_that_are_fused():
+    def forced(steps):
+        layers = [
+            Conv2D(3, 3, activation="relu", input_shape=(8, 8, 1)),
+            MaxPooling2D(2),
+            Flatten(),
+            Dense(4),
+            Dense(2),
+        ]
+        model = Sequential(layers, seed=0)
+        model.compile("sgd", "mse", steps=steps)
+        return model, [type(step).__name__ for step in model.plan().steps]
+
+    model, names = forced(["DenseStep"])
+    assert names == ["LayerStep", "LayerStep", "LayerStep", "DenseStep", "DenseStep"]
+    assert forced(("DenseStep", "ConvolutionStep"))[1] == ["ConvolutionStep", "LayerStep", "DenseStep", "DenseStep"]
+    assert forced([])[1] == ["LayerStep"] * 5
+    assert model.predict(np.zeros((1, 8, 8, 1)), verbose=0).shape == (1, 2)
+    model.compile("sgd", "mse")
+    assert "ConvolutionStep" in str(model.plan())
 
 
 def test_metric_objects_count_every_batch_of_an_iterable():

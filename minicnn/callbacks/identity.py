@@ -32,7 +32,7 @@ def identity(model: Sequential, fit: Fit) -> Config:
         "validation_freq": _plain(fit.validation_freq),
         "dtype": model.dtype.name,
         "kernels": model.kernels.name,
-        "steps": "auto" if model._fuse else "layers",
+        "steps": _plain(model._steps),
         "seed": model.seed if model.seed_given else None,
         "layers": [_layer(layer) for layer in model.layers],
         "trainable": [layer.trainable for layer in model.layers],

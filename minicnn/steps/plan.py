@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minicnn.activations import Activation, softmax
-from minicnn.errors import ShapeError
+from minicnn.errors import ConfigError, ShapeError
 from minicnn.layers import LAYERS, ActivatedLayer, Layer, Run, Softmax
 from minicnn.layers import Activation as ActivationLayer
 from minicnn.losses import Loss
@@ -132,7 +132,7 @@ class Plan:
 
     def predict(self, x: Array, run: Run) -> Array:
         """The last step's output, keeping nothing on the way."""
-        run = replace(run, keep=False)
+        run = replace(run, keep=False) if run.keep else run
         for step in self.steps:
             x = step.forward(x, run)[0]  # a name for the rest would keep the step's arrays during the next one
         return x
@@ -192,17 +192,38 @@ def layer_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[Step
 LAYER_RULES: tuple[Rule, ...] = (logits_rule, layer_rule)
 """Every layer on its own: what kernels="numpy" and compile(steps="layers") run."""
 
-RULES: tuple[Rule, ...] = (
-    logits_rule,
-    valid_taps_rule,
-    normalized_convolution_rule,
-    winograd_rule,
-    convolution_rule,
-    normalization_pool_rule,
-    dense_rule,
-    layer_rule,
-)
-"""The rules with fast paths, each before the ones it goes before."""
+FUSED: dict[str, Rule] = {
+    "ValidTapsStep": valid_taps_rule,
+    "NormalizedConvolutionStep": normalized_convolution_rule,
+    "WinogradStep": winograd_rule,
+    "ConvolutionStep": convolution_rule,
+    "NormalizationPoolStep": normalization_pool_rule,
+    "DenseStep": dense_rule,
+}
+"""The fast paths by the names of their steps, each before the ones it goes before."""
+
+RULES: tuple[Rule, ...] = (logits_rule, *FUSED.values(), layer_rule)
+"""All rules, in their order."""
+
+
+def check_steps(steps: Any) -> str | tuple[str, ...]:
+    """What compile was given as steps: "auto", "layers" or the names of fused steps. Raises ConfigError otherwise."""
+    if isinstance(steps, str) and steps in ("auto", "layers"):
+        return steps
+    names = list(steps) if isinstance(steps, (list, tuple, set, frozenset)) else [steps]
+    if isinstance(steps, str) or not all(isinstance(name, str) and name in FUSED for name in names):
+        raise ConfigError(
+            f'compile: steps must be "auto", "layers" or a list of fused steps to choose from, got {steps!r}; '
+            f"there are {', '.join(FUSED)}."
+        )
+    return tuple(name for name in FUSED if name in names)
+
+
+def rules_for(steps: str | tuple[str, ...]) -> tuple[Rule, ...]:
+    """The rules that make a plan of what check_steps returned."""
+    if isinstance(steps, str):
+        return RULES if steps == "auto" else LAYER_RULES
+    return (logits_rule, *(FUSED[name] for name in steps), layer_rule)
 
 
 def make_plan(layers: Sequence[Layer], loss: Loss | None = None, rules: Sequence[Rule] = RULES) -> Plan:
