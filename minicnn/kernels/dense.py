@@ -4,8 +4,8 @@ Throughout: x (N, I), kernel (I, O), bias (O,), y and dy (N, O), code an activat
 multiply-adds for each product. Small layers run as blocks of samples on BLAS, large ones as the convolution that they
 are on a map of one pixel (valid_taps.py).
 
-A last layer of 10 outputs reaches a sixth of its limit: BLAS fills 10 of 16 lanes and packs both factors for a product
-that reads each of their numbers ten times.
+A last layer of 10 outputs reaches a sixth of its limit: its rows fill 10 of 16 lanes, and each number of x is used ten
+times only.
 """
 
 import numpy as np

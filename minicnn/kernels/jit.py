@@ -33,7 +33,8 @@ prange = range
 """range in plain Python, numba.prange once compiled: iterations that share nothing and may run on any thread."""
 
 # contract: a·b + c may be one fused instruction; nsz: 0 and −0 are one. Both keep the order of sums, NaN and infinity.
-_OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "nsz"}, "nogil": True}
+# no_cfunc_wrapper: nobody calls kernels through C, and the wrapper takes time to compile.
+_OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "nsz"}, "nogil": True, "no_cfunc_wrapper": True}
 
 _compile_lock = threading.RLock()  # Numba compiles one function at a time; two threads may ask for the first call
 _entry_lock = threading.Lock()  # workqueue, Numba's own thread pool, dies when two Python threads enter it at once
@@ -130,7 +131,7 @@ def _compile(function: Callable[..., Any], parallel: bool) -> Any:
     copy = types.FunctionType(function.__code__, _compiled_globals(function), function.__name__, function.__defaults__)
     copy.__module__, copy.__qualname__ = function.__module__, name
     try:
-        return numba.njit(parallel=parallel, cache=True, no_cfunc_wrapper=True, **_OPTIONS)(copy)
+        return numba.njit(parallel=parallel, cache=True, **_OPTIONS)(copy)
     except RuntimeError as error:  # raised by Numba where no cache folder can be written
         if "cannot cache" not in str(error):
             raise
@@ -170,7 +171,7 @@ def _compiled_helper(helper: Callable[..., Any]) -> Any:
     if _inlined[helper] is None:
         copy = types.FunctionType(helper.__code__, _compiled_globals(helper), helper.__name__, helper.__defaults__)
         copy.__module__, copy.__qualname__ = helper.__module__, helper.__qualname__
-        _inlined[helper] = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(copy)
+        _inlined[helper] = numba.njit(no_cpython_wrapper=True, **_OPTIONS)(copy)
     return _inlined[helper]
 
 

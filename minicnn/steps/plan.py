@@ -210,13 +210,13 @@ def check_steps(steps: Any) -> str | tuple[str, ...]:
     """What compile was given as steps: "auto", "layers" or the names of fused steps. Raises ConfigError otherwise."""
     if isinstance(steps, str) and steps in ("auto", "layers"):
         return steps
-    names = list(steps) if isinstance(steps, (list, tuple, set, frozenset)) else [steps]
-    if isinstance(steps, str) or not all(isinstance(name, str) and name in FUSED for name in names):
+    collected = isinstance(steps, (list, tuple, set, frozenset))
+    if not collected or not all(isinstance(name, str) and name in FUSED for name in steps):
         raise ConfigError(
             f'compile: steps must be "auto", "layers" or a list of fused steps to choose from, got {steps!r}; '
             f"there are {', '.join(FUSED)}."
         )
-    return tuple(name for name in FUSED if name in names)
+    return tuple(name for name in FUSED if name in steps)
 
 
 def rules_for(steps: str | tuple[str, ...]) -> tuple[Rule, ...]:
