@@ -129,7 +129,7 @@ class Sequential(LayerStack):
     ) -> None:
         """Write architecture, weights and, if compiled, the state of training to one file that Keras reads.
 
-        filepath: ends in .keras (read by Keras 2.15 to 3.15, which train on from it), or in .h5 or .hdf5 (read by 2.4
+        filepath: ends in .keras (read by Keras 2.12 to 3.15, which train on from it), or in .h5 or .hdf5 (read by 2.4
         to 3.15). include_optimizer: False leaves the training section out. optimizer_for: "keras3" or "keras2", the one
         that is to train on. In an .h5 file "keras3" keeps the optimizer's state where Keras does not look, since
         Keras 3 cannot train on from it there; in a .keras file each takes over its own state alone. minicnn goes on
