@@ -2,6 +2,7 @@
 
     python bench/exercises_table.py
     python bench/exercises_table.py my_runs/*.json > tables.md
+    python bench/exercises_table.py --readme     # the table of README.md alone
 
 Reads the records that `bench/accuracy.py --json` wrote, of any number of seeds; what no record holds is shown as not
 run. The first table has the test accuracies and whether minicnn's are as good as Keras's, within the bound below. The
@@ -155,6 +156,8 @@ def verdict(runs: Runs, model: str) -> str:
 
 # -- tables
 
+ACCURACY_COLUMNS = ("exercise", "model", "data", "parameters", "epochs", "sheet", "Keras", "minicnn")
+
 
 def values(runs: Runs, engine: str, model: str, figure: Callable[[Run], float], pattern: str = ".2f") -> str:
     """The median over the seeds and, in parentheses, each seed's, in their order."""
@@ -167,21 +170,32 @@ def values(runs: Runs, engine: str, model: str, figure: Callable[[Run], float], 
 
 def accuracy_table(runs: Runs) -> str:
     """A row an exercise: what was trained, test accuracies, and whether the bound holds."""
-    header = ["exercise", "model", "data", "parameters", "epochs", "sheet", "Keras", "minicnn", "difference"]
-    header += ["within the bound"]
     rows = []
-    for model, sheet in APPLICATIONS.items():
+    for model in APPLICATIONS:
         found, points = difference(runs, model), BOUNDS[model].points
-        rows.append(
-            [
-                *(sheet.exercise, model, DATA[sheet.dataset], f"{sheet.parameters:,}", str(sheet.epochs)),
-                f"{100 * SHEET_ACCURACY[model]:.2f}",
-                *(values(runs, engine, model, accuracy) for engine in ENGINES),
-                "" if found is None else f"{found:+.2f}",
-                f"-{points:g}: {verdict(runs, model)}",
-            ]
-        )
+        verdict_cells = ["" if found is None else f"{found:+.2f}", f"-{points:g}: {verdict(runs, model)}"]
+        rows.append(accuracy_row(runs, model) + verdict_cells)
+    header = [*ACCURACY_COLUMNS, "difference", "within the bound"]
     return markdown_table(header, rows, words=("model", "data", "within the bound"))
+
+
+def readme_table(runs: Runs) -> str:
+    """The table of README.md: the same without the verdicts, and the models' names as code."""
+    rows = []
+    for model in APPLICATIONS:
+        exercise, name, *rest = accuracy_row(runs, model)
+        rows.append([exercise, f"`{name}`", *rest])
+    return markdown_table(list(ACCURACY_COLUMNS), rows, words=("model", "data"))
+
+
+def accuracy_row(runs: Runs, model: str) -> list[str]:
+    """What was trained and the test accuracies, under ACCURACY_COLUMNS."""
+    sheet = APPLICATIONS[model]
+    return [
+        *(sheet.exercise, model, DATA[sheet.dataset], f"{sheet.parameters:,}", str(sheet.epochs)),
+        f"{100 * SHEET_ACCURACY[model]:.2f}",
+        *(values(runs, engine, model, accuracy) for engine in ENGINES),
+    ]
 
 
 def curves_table(runs: Runs) -> str:
@@ -250,9 +264,11 @@ def tables(runs: Runs) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="*", help="records of accuracy.py; by default bench/results/accuracy")
+    parser.add_argument("--readme", action="store_true", help="print the table of README.md and nothing else")
     args = parser.parse_args()
     try:
-        print(tables(read_runs(args.files or sorted((RESULTS / "accuracy").glob("*.json")))))
+        runs = read_runs(args.files or sorted((RESULTS / "accuracy").glob("*.json")))
+        print(readme_table(runs) if args.readme else tables(runs))
     except RecordError as error:
         sys.exit(f"{parser.prog}: {error}")
 

@@ -1,12 +1,28 @@
-"""The exercise sheet in the shared folder: its code as one script, and the tables that it prints.
+"""The exercise sheet in the shared folder: its code as one script, the tables that it prints, and how it trains.
 
 The sheet is text of a PDF: code stands between lines of three backquotes, broken at the pages' ends, among the
 exercises' words and tables.
 """
 
+import functools
 import re
+import runpy
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from minicnn.applications import APPLICATIONS
+from minicnn.callbacks import History
+from minicnn.datasets import cifar10, mnist
+from minicnn.losses import CategoricalCrossentropy
+from minicnn.models import Sequential
+from minicnn.optimizers import Adam
 from tests.shared import shared_folder
 
 MODELS = ("model_1", "model_2", "model_3", "model_4", "model_5", "model_6_1", "model_6_2", "model_6_3")
@@ -58,3 +74,80 @@ def totals(text: str) -> list[tuple[int, int, int]]:
     kinds = ("Total", "Trainable", "Non-trainable")
     found = [re.findall(rf"^ *{kind} params: ([\d,]+)", text, re.MULTILINE) for kind in kinds]
     return [tuple(int(n.replace(",", "")) for n in numbers) for numbers in zip(*found, strict=True)]
+
+
+# ---------------------------------------------------------------- how models are trained
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that decides how a model is trained, but for names and seeds.
+
+    layers: class and configuration of each, the input first. loss: the same, whether labels are one-hot or class
+    numbers. held_out: the part of the images that is for validation. pixels: their type and the highest.
+    """
+
+    layers: list[tuple[str, dict[str, Any]]]
+    optimizer: dict[str, Any]
+    loss: tuple[str, bool]
+    batch_size: int | None
+    epochs: int
+    held_out: float
+    pixels: tuple[str, int]
+
+
+def training(model: Sequential, batch_size: int | None, epochs: int, held_out: float, pixels: tuple[str, int]):
+    """Of a compiled model, and what fit is given."""
+    layers = [
+        (layer["class_name"], {key: value for key, value in layer["config"].items() if key != "name"})
+        for layer in model.get_config()["layers"]
+    ]
+    loss = type(model.loss).__name__.removeprefix("Sparse"), model.loss.get_config()["from_logits"]
+    return Training(layers, model.optimizer.get_config(), loss, batch_size, epochs, held_out, pixels)
+
+
+@functools.cache
+def application(name: str) -> Training:
+    """How minicnn.applications has it: a tenth is held out, and pixels are raw."""
+    entry = APPLICATIONS[name]
+    model = entry.make()
+    model.compile(Adam(entry.learning_rate), CategoricalCrossentropy())
+    return training(model, entry.batch_size, entry.epochs, 0.1, ("uint8", 255))
+
+
+def trainings(script: Path, folder: Path, patch: pytest.MonkeyPatch) -> list[Training]:
+    """How a script trains its models, in their order: it runs in this folder from top to bottom, without options.
+
+    But no model is trained: images are a hundred random ones, histories are made up, all predictions are class 0, and
+    figures are neither shown nor saved.
+    """
+    found = []
+
+    def load_data(image: tuple[int, ...], label: tuple[int, ...]):
+        rng = np.random.default_rng(0)
+        pair = rng.integers(0, 256, (100, *image), np.uint8), rng.integers(0, 10, (100, *label), np.uint8)
+        return lambda: (pair, pair)
+
+    def fit(model, x, y, batch_size=None, epochs=1, validation_data=None):
+        held_out = len(validation_data[0]) / (len(x) + len(validation_data[0]))
+        found.append(training(model, batch_size, epochs, held_out, (x.dtype.name, int(x.max()))))
+        history = History()
+        history.history = {name: [0.5] for name in ("accuracy", "loss", "val_accuracy", "val_loss")}
+        history.epoch = [0]
+        return history
+
+    patch.setattr(mnist, "load_data", load_data((28, 28), ()))
+    patch.setattr(cifar10, "load_data", load_data((32, 32, 3), (1,)))
+    patch.setattr(Sequential, "fit", fit)
+    patch.setattr(Sequential, "predict", lambda model, x, **options: np.eye(10)[np.zeros(len(x), int)])
+    patch.setattr(Sequential, "evaluate", lambda model, x, y, **options: (0.0, 0.0))
+    patch.setattr(Figure, "savefig", lambda *arguments, **options: None)
+    patch.setattr(pyplot, "show", lambda: pyplot.close("all"))
+    patch.setattr(sys, "argv", [str(script)])
+    patch.syspath_prepend(script.parent)
+    patch.delitem(sys.modules, "exercise", raising=False)  # which the examples import, and which looks at argv
+    patch.chdir(folder)
+    pyplot.switch_backend("agg")
+    runpy.run_path(str(script), run_name="__main__")
+    pyplot.close("all")
+    return found

@@ -1,4 +1,4 @@
-"""The eight models of the sheet: sizes, shapes, names, and one step of training each."""
+"""The eight models of the sheet: each layer as the sheet has it, sizes, shapes, names, and one step of training."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from minicnn.applications import APPLICATIONS
 from minicnn.errors import ConfigError
 from minicnn.layers import BatchNormalization, Conv2D, Dropout
 from minicnn.utils import clear_session
+from tests import sheet
 
 PARAMETERS = {
     "cnn_relu": 34_826,
@@ -86,6 +87,24 @@ def test_one_step_of_training(name):
     assert all(np.isfinite(array).all() for array in after)
     assert all((old != new).any() for old, new in zip(before, after, strict=True))
     assert model.predict(x, verbose=0).sum(axis=1) == pytest.approx(np.ones(samples), abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def trained_by_the_sheet(tmp_path_factory):
+    """How the sheet's own code trains each model."""
+    text = sheet.sheet_text()
+    if text is None:
+        pytest.skip("no shared/seed; set MINICNN_SHARED to the folder that has the exercise sheet in seed/")
+    folder = tmp_path_factory.mktemp("sheet")
+    (folder / "sheet.py").write_text(sheet.script(text), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        return dict(zip(PARAMETERS, sheet.trainings(folder / "sheet.py", folder, patch), strict=True))
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_layers_rate_batches_and_epochs_are_the_sheets(trained_by_the_sheet, name):
+    """Every argument of every layer, activations, dropout rates and penalties among them, and of the optimizer."""
+    assert sheet.application(name) == trained_by_the_sheet[name]
 
 
 def test_names_are_automatic_or_given():

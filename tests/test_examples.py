@@ -31,7 +31,7 @@ def run(folder, *options, script="lenet5_mnist", **environment):
         env=os.environ | closed | {"PYTHONPATH": path} | environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=300,  # so that a hanging one ends; how long it takes is not judged
         check=False,
     )
 
@@ -112,6 +112,11 @@ EXERCISES = {
     "keras_drop_in": "lenet5",
 }
 FIGURES = ["accuracy.png", "loss.png"]
+LEARNT = dict.fromkeys([*list(EXERCISES)[:5], "keras_drop_in"], 50.0)
+"""Test accuracy in % that 2 epochs on scikit-learn's digits exceed: 69 to 91 were seen over seeds, and chance is 10.
+
+Of exercises 6 and 7 nothing is asked: their steps at a rate of 1e-4 are too few.
+"""
 
 
 def nothing_here(folder):
@@ -138,11 +143,22 @@ def test_an_exercise_on_a_few_images(tmp_path, script):
     assert first.startswith(f"{application.dataset}: not on this machine, and the download failed (")
     assert " Training on scikit-learn's " in first
     assert summary_of(EXERCISES[script]) in done.stdout
-    said = r"Accuracy test = \d+\.\d+" if script == "keras_drop_in" else r"Test accuracy: \d+\.\d\d%"
-    assert len(re.findall(rf"^{said}$", done.stdout, re.MULTILINE)) == 1
+    said = r"Accuracy test = (\d+\.\d+)" if script == "keras_drop_in" else r"Test accuracy: (\d+\.\d\d)%"
+    (accuracy,) = re.findall(rf"^{said}$", done.stdout, re.MULTILINE)
+    assert LEARNT.get(script, 0.0) <= float(accuracy) <= 100
     written = sorted(file.name for file in (tmp_path / "out" / script).iterdir())
     assert written == [*(["LeNET-5.h5"] if script in ("exercise_5_save", "keras_drop_in") else []), *FIGURES]
     assert all((tmp_path / "out" / script / name).read_bytes().startswith(b"\x89PNG") for name in FIGURES)
+
+
+@pytest.mark.parametrize("script", EXERCISES)
+def test_an_exercise_trains_as_its_application_does(tmp_path, monkeypatch, script):
+    """Every argument of every layer and of the optimizer, batches and, without options, epochs.
+
+    That the application is as the sheet has it is for test_applications.py.
+    """
+    found = sheet.trainings(EXAMPLES / f"{script}.py", tmp_path, monkeypatch)
+    assert found == [sheet.application(EXERCISES[script])]
 
 
 def test_the_sheets_network_and_the_file_of_exercise_5(tmp_path):
@@ -157,19 +173,20 @@ def test_the_sheets_network_and_the_file_of_exercise_5(tmp_path):
     assert "1293 images to train on, 144 to validate, 360 to test; epochs: 1" in done.stdout.splitlines()
 
 
-def test_an_exercise_on_mnist_itself(tmp_path):
+@pytest.mark.parametrize(("script", "least"), [("exercise_1_relu", 75), ("exercise_4_lenet5", 65)])
+def test_an_exercise_on_mnist_itself(tmp_path, script, least):
     shared = shared_folder()
     if shared is None or not (shared / "data" / "mnist").is_dir():
         pytest.skip("no shared/data/mnist; set MINICNN_SHARED to the folder that has data/mnist")
     environment = nothing_here(tmp_path)
     (tmp_path / "home" / "minicnn" / "datasets").mkdir(parents=True)
     (tmp_path / "home" / "minicnn" / "datasets" / "mnist").symlink_to(shared / "data" / "mnist")
-    done = run(tmp_path, "--quick", script="exercise_1_relu", **environment)
+    done = run(tmp_path, "--quick", script=script, **environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "4500 images to train on, 500 to validate, 5000 to test; epochs: 2"
     accuracy = re.search(r"^Test accuracy: (\d+\.\d\d)%$", done.stdout, re.MULTILINE)
     assert accuracy is not None
-    assert float(accuracy[1]) > 75  # it learns: chance is 10
+    assert float(accuracy[1]) > least  # it learns: chance is 10
 
 
 @pytest.mark.parametrize(

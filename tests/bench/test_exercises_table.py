@@ -1,7 +1,11 @@
-"""exercises_table.py on records made up by hand: medians, bounds, the remarks on the curves, and what is missing."""
+"""exercises_table.py on records made up by hand: medians, bounds, the remarks on the curves, and what is missing.
+
+And on the project's own, whose table stands in README.md.
+"""
 
 import json
 import re
+from pathlib import Path
 
 import exercises_table as table
 import pytest
@@ -11,6 +15,7 @@ from minicnn.applications import APPLICATIONS
 from minicnn.cli.report import SHEET_ACCURACY
 
 MODELS = list(APPLICATIONS)
+README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 def run(engine, model, seed, test, training=0.99, validation=0.98, best=None, epochs=None):
@@ -46,6 +51,18 @@ def test_a_row_of_the_first_table(tmp_path):
         "98.75 (99.00, 98.00, 98.75)",
         "+0.04",
         "-0.3: yes",
+    ]
+
+
+def test_a_row_of_readmes_table(tmp_path):
+    found = runs(tmp_path, *three("minicnn", "lenet5", 0.99, 0.98, 0.9875), run("minicnn", "cnn_cifar10", 0, 0.8))
+    text = table.readme_table(found)
+    assert cells(text, "4")[1:] == [
+        *("`lenet5`", "MNIST", "61,706", "30", "98.93", "not run"),
+        "98.75 (99.00, 98.00, 98.75)",
+    ]
+    assert cells(text, "7.1")[1:] == [
+        *("`cnn_cifar10`", "CIFAR-10, JPEG copy", "5,097,866", "50", "82.37", "not run", "80.00"),
     ]
 
 
@@ -158,3 +175,11 @@ def test_the_projects_own_records(capsys, monkeypatch):
         assert cells(printed, sheet.exercise)[5] == f"{100 * SHEET_ACCURACY[model]:.2f}"
     assert cells(printed, "4")[6] == "98.71 (98.60, 98.71, 98.77)"
     assert len(re.findall(r"^\| ---", printed, re.MULTILINE)) == 2
+
+
+def test_readmes_table_is_of_the_projects_own_records(capsys, monkeypatch):
+    """Row for row and figure for figure what --readme prints."""
+    monkeypatch.setattr("sys.argv", ["exercises_table.py", "--readme"])
+    table.main()
+    (in_readme,) = re.findall(r"^\| exercise \|.*\n(?:\|.*\n)+", README.read_text("utf-8"), re.MULTILINE)
+    assert in_readme == capsys.readouterr().out

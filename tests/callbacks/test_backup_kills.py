@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -89,21 +90,40 @@ def test_killed_between_the_two_files_of_a_double_backup(tmp_path, whole):
     assert result(tmp_path) == whole["numpy"]
 
 
+def kill_at(process, seconds):
+    """Kill it so many seconds from now, or when it has trained an epoch, if that is earlier. Returns whether it had."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    begun = process.stdout.readline() == "begun\n"  # "" once it is dead
+    timer.cancel()
+    process.kill()
+    return begun
+
+
 @pytest.mark.parametrize("save_freq", ["epoch", 10])
-def test_ten_kills_at_random_moments(tmp_path, save_freq):
-    moments = random.Random(0)
+def test_kills_at_random_moments(tmp_path, save_freq):
+    """After the first epoch of a process, in the midst of training, and before: while it imports, loads, goes on."""
+    moments = random.Random(25)  # of the seven early ones, at least one in each fifth of the way to the first epoch
+    started = time.perf_counter()
     without_backup = start(tmp_path / "whole", epochs=EPOCHS)
+    assert without_backup.stdout.readline() == "begun\n"
+    seconds_to_begin = time.perf_counter() - started
     output, errors = without_backup.communicate(timeout=120)
     assert without_backup.returncode == 0, errors
-    seconds = float(output.split()[1])
+    seconds = float(output)
     folder = tmp_path / "killed"
-    for _ in range(10):
+    begun = []
+    for early in [True, False, True, False, False, True, False, True, True, False, True, False, True]:
         process = start(folder, epochs=EPOCHS, save_freq=save_freq)
-        assert process.stdout.readline() == "begun\n"
-        time.sleep(moments.uniform(0, seconds / 20))
-        process.kill()
+        if early:
+            begun.append(kill_at(process, moments.uniform(0, seconds_to_begin)))
+        else:
+            assert process.stdout.readline() == "begun\n"
+            time.sleep(moments.uniform(0, seconds / 20))
+            process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
+    assert not all(begun)
     assert 0 < backup_file.read(folder / "backup" / "backup.h5")["state"]["fit"]["epoch"] < EPOCHS
     assert run(folder, epochs=EPOCHS, save_freq=save_freq) == 0
     assert result(folder) == result(tmp_path / "whole")
