@@ -100,6 +100,7 @@ def kill_at(process, seconds):
     return begun
 
 
+@pytest.mark.usefixtures("whole")  # which has compiled the kernels: the way to the first epoch is as long each time
 @pytest.mark.parametrize("save_freq", ["epoch", 10])
 def test_kills_at_random_moments(tmp_path, save_freq):
     """After the first epoch of a process, in the midst of training, and before: while it imports, loads, goes on."""
