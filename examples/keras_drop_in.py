@@ -4,11 +4,11 @@
     python examples/keras_drop_in.py --quick
 
 Each import line has beside it what it was. Lines that are not the sheet's say so: those for machines without MNIST, for
---quick, and those that write into out/keras_drop_in instead of opening windows.
+--quick and --help, and those that write into out/keras_drop_in instead of opening windows.
 """
 
+import argparse
 import os
-import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,6 +22,12 @@ from minicnn.models import Sequential, load_model  # from keras.models import Se
 from minicnn.optimizers import Adam  # from tensorflow.keras.optimizers import Adam
 from minicnn.utils import to_categorical  # from tensorflow.keras.utils import to_categorical
 
+# The sheet has none of these four lines. The folder is made now, so that no training is lost where that fails.
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--quick", action="store_true", help="5000 images and 2 epochs: does all work?")
+args = parser.parse_args()
+os.makedirs("out/keras_drop_in", exist_ok=True)
+
 try:
     (X_train, y_train), (X_test, y_test) = load_data()
 except OSError as error:  # no MNIST here, and no network: these lines are not the sheet's
@@ -31,7 +37,7 @@ except OSError as error:  # no MNIST here, and no network: these lines are not t
     (X_train, y_train), (X_test, y_test) = load_data()
 
 epochs = 30
-if "--quick" in sys.argv:  # neither are these
+if args.quick:  # neither are these
     X_train, y_train, X_test, y_test = X_train[:5000], y_train[:5000], X_test[:5000], y_test[:5000]
     epochs = 2  # below, the sheet has the number
 
@@ -66,8 +72,6 @@ model_4.compile(optimizer=Optimizer, loss=Loss, metrics=["accuracy"])
 history_4 = model_4.fit(
     X_train_expanded, y_train_new, validation_data=(X_dev_expanded, y_dev_new), batch_size=128, epochs=epochs
 )
-
-os.makedirs("out/keras_drop_in", exist_ok=True)  # not the sheet's
 
 plt.plot(history_4.history["accuracy"], label="Train Accuracy")
 plt.plot(history_4.history["val_accuracy"], label="Validation Accuracy")

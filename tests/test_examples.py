@@ -231,6 +231,22 @@ def tokens(code):
     return re.sub(r",(?=[)\]])", "", re.sub(r"\s", "", bare))
 
 
+@pytest.mark.parametrize(("option", "code"), [("--help", 0), ("--quik", 2)])
+def test_the_drop_in_trains_only_when_asked_to(tmp_path, option, code):
+    done = run(tmp_path, option, script="keras_drop_in", **nothing_here(tmp_path))
+    assert done.returncode == code
+    assert "[--quick]" in done.stdout + done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_the_drop_in_makes_its_folder_before_it_trains(tmp_path):
+    (tmp_path / "out").write_text("")
+    done = run(tmp_path, "--quick", script="keras_drop_in", **nothing_here(tmp_path))
+    assert done.returncode == 1
+    assert "os.makedirs(" in done.stderr
+    assert done.stdout == ""
+
+
 def test_every_example_says_how_to_run_it():
     for file in EXAMPLES.glob("*.py"):
         if file.name != "exercise.py":

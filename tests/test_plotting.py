@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from minicnn import plotting
+from minicnn import Sequential, plotting
 from minicnn.callbacks import History
-from minicnn.errors import ConfigError, ShapeError
+from minicnn.errors import ConfigError, DataError, ShapeError
+from minicnn.layers import Dense
 
 RECORD = {"loss": [3.0, 2.0, 1.5], "top_k": [0.1, 0.5, 0.75], "val_loss": [3.5, 2.5, 2.0]}
 
@@ -87,12 +88,34 @@ def test_validation_stands_at_its_own_epochs(freq):
         (["val_loss"], "learning_curves: the history has no 'val_loss'; it has loss, top_k."),
         ("loss", "learning_curves: names must be a list of quantities, got 'loss'; put it into a list."),
         ([], "learning_curves: names must be a list of quantities, got []; put it into a list."),
+        (5, "learning_curves: names must be a list of quantities, got 5; put it into a list."),
     ],
 )
 def test_quantities_that_are_not_there(names, message):
     with pytest.raises(ConfigError) as error:
         plotting.learning_curves(RECORD, names=names)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("history", [None, "history.json", [1.0, 2.0], Sequential([Dense(2)])])
+def test_what_is_no_history(history):
+    with pytest.raises(ConfigError) as error:
+        plotting.learning_curves(history)
+    assert str(error.value) == (
+        f"learning_curves: takes what fit returned, or its .history dict, got {type(history).__name__}."
+    )
+
+
+@pytest.mark.parametrize("values", [1.0, None, "many", ["a"], [[1.0], [2.0, 3.0]], [[1.0]]])
+def test_what_are_no_values_of_epochs(values):
+    with pytest.raises(ConfigError) as error:
+        plotting.learning_curves({"loss": values})
+    assert str(error.value) == f"learning_curves: loss must be a list of numbers, one an epoch, got {values!r}."
+
+
+def test_an_epoch_without_a_value_is_a_gap():
+    (axes,) = plotting.learning_curves({"loss": [3.0, None, 1.0]}).axes
+    np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), [3.0, np.nan, 1.0])
 
 
 TRUE, PREDICTED = [0, 0, 0, 1, 2, 2], [0, 0, 2, 1, 1, 2]
@@ -121,11 +144,33 @@ def test_a_confusion_matrix_counts_true_classes_in_rows_and_predicted_ones_in_co
     assert ticks(axes.xaxis) == ticks(axes.yaxis) == ["0", "1", "2"]
 
 
-def test_numbers_are_white_on_dark_cells():
-    (axes,) = plotting.confusion_matrix(TRUE, PREDICTED).axes
-    colors = {text.get_position(): matplotlib.colors.to_hex(text.get_color()) for text in axes.texts}
-    assert colors[0, 0] == "#ffffff"
-    assert colors[1, 0] == "#000000"
+def brightness(color):
+    """Relative luminance, 0 to 1, of (red, green, blue, ...): WCAG's."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
+    return np.dot(linear, [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize(
+    "counts", [[[5, 5], [5, 5]], [[1, 0], [0, 1]], [[900, 1, 30], [100, 200, 6], [0, 60, 800]], [[1, 2, 3], [4, 5, 6]]]
+)
+def test_every_number_can_be_read_on_its_cell(counts):
+    """A contrast of at least 4.5 to 1, which WCAG asks of small letters."""
+    pairs = [(t, p) for t, row in enumerate(counts) for p, count in enumerate(row) for _ in range(count)]
+    (axes,) = plotting.confusion_matrix(*np.transpose(pairs)).axes
+    (image,) = axes.get_images()
+    for text in axes.texts:
+        column, row = text.get_position()
+        cell = brightness(image.to_rgba(image.get_array()[row, column]))
+        letters = brightness(matplotlib.colors.to_rgb(text.get_color()))
+        assert (max(cell, letters) + 0.05) / (min(cell, letters) + 0.05) >= 4.5, text
+
+
+def test_a_cell_is_as_dark_as_it_is_full():
+    """From 0 on: cells with equal counts are not empty ones."""
+    (axes,) = plotting.confusion_matrix([0, 0, 1, 1], [0, 1, 0, 1]).axes
+    (image,) = axes.get_images()
+    assert brightness(image.to_rgba(image.get_array()[0, 0])) < 0.1
+    assert brightness(image.to_rgba(0)) > 0.9
 
 
 def test_a_confusion_matrix_of_probabilities_one_hot_labels_and_columns():
@@ -176,6 +221,44 @@ def test_class_names_and_a_class_that_does_not_occur():
             ConfigError,
             "confusion_matrix: labels must be numbers, got <U3 values; give class numbers or probabilities.",
         ),
+        (
+            [[0, 1], [1]],
+            [0, 1],
+            None,
+            ConfigError,
+            "confusion_matrix: labels must be class numbers or (N, K) probabilities, got rows of different lengths; "
+            "give one number a class in each.",
+        ),
+        (
+            [0, 1],
+            [[0.5, 0.5], [np.nan, 0.5]],
+            None,
+            DataError,
+            "confusion_matrix: labels: holds nan at (1, 0); replace or drop such samples.",
+        ),
+        (
+            [0, np.inf],
+            [0, 1],
+            None,
+            DataError,
+            "confusion_matrix: labels: holds inf at (1,); replace or drop such samples.",
+        ),
+        (
+            [0, 1e300],
+            [0, 1],
+            None,
+            ConfigError,
+            "confusion_matrix: labels must be class numbers up to 2147483647, got 1e+300.",
+        ),
+        (
+            [0, 1],
+            [0, 1_000_000],
+            None,
+            ConfigError,
+            "confusion_matrix: draws up to 100 classes, got 1000001; count them with sklearn.metrics.confusion_matrix.",
+        ),
+        ([0], [0], 5, ConfigError, "confusion_matrix: class_names must be a list of names or None, got 5."),
+        ([0], [0], "cat", ConfigError, "confusion_matrix: class_names must be a list of names or None, got 'cat'."),
     ],
 )
 def test_labels_that_do_not_fit(true, predicted, names, error, message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -54,4 +56,6 @@ app.add_typer(datasets, name="datasets")
 
 def main() -> None:
     """The entry point of `minicnn` and of `python -m minicnn`."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file's name need not be UTF-8
     app(prog_name="minicnn")

@@ -36,7 +36,7 @@ def evaluate(
       minicnn evaluate runs/lenet5/model.h5
       minicnn evaluate model.h5 --data fashion_mnist --confusion confusion.png
     """
-    if confusion is not None and confusion.suffix not in FIGURES:
+    if confusion is not None and confusion.suffix.lower() not in FIGURES:
         raise wrong_ending(confusion, FIGURES)
     if confusion is not None and not confusion.parent.is_dir():
         raise ArgumentError(f"{confusion}: there is no folder {confusion.parent}; make it first.")

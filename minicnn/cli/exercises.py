@@ -53,7 +53,8 @@ def exercises(
     The report sets parameters and accuracies beside the sheet's. A tenth of the training images is held out by
     scikit-learn's train_test_split, with the seed as its random_state; pixels are raw, 0 to 255; optimizer, rate,
     batch size and epochs are the sheet's. What the folder holds already is not trained again, a training that was
-    stopped goes on, and the report is on all that the folder holds.
+    stopped goes on, and the report is on all that the folder holds. Folders and data of all trainings are looked at
+    before the first one begins.
 
     \b
     Examples:
@@ -61,19 +62,22 @@ def exercises(
       minicnn exercises 1 4 7.2 --seed 0 --seed 1 --seed 2 --output runs/sheet
       minicnn exercises --quick --output quick
     """
-    chosen = _chosen(names or [])
-    for name in chosen:
-        for seed in dict.fromkeys(seeds or [0]):
-            settings = sheet_settings(name, seed, epochs, quick)
-            try:
-                train_one(settings, output)
-            except Stopped as stopped:
-                say(
-                    f"stopped in epoch {stopped.epoch} of {settings.epochs} of {name}, seed {seed}; give the same "
-                    "command again to go on."
-                )
-                raise typer.Exit(INTERRUPTED) from None
-            write_report(output)  # after each, so that it is there if the next one fails
+    wanted = [
+        sheet_settings(name, seed, epochs, quick)
+        for name in _chosen(names or [])
+        for seed in dict.fromkeys(seeds or [0])
+    ]
+    prepare(wanted, output)
+    for settings in wanted:
+        try:
+            train_one(settings, output)
+        except Stopped as stopped:
+            say(
+                f"stopped in epoch {stopped.epoch} of {settings.epochs} of {settings.model}, seed {settings.seed}; "
+                "give the same command again to go on."
+            )
+            raise typer.Exit(INTERRUPTED) from None
+        write_report(output)  # after each, so that it is there if the next one fails
     results = write_report(output)
     rows = [[row[k] for k in SHOWN] for row in table_rows(results)]
     print_table([COLUMNS[k] for k in SHOWN], rows, right=COLUMNS[3:])
@@ -106,29 +110,51 @@ def sheet_settings(name: str, seed: int, epochs: int | None, quick: bool) -> Set
     )
 
 
-def train_one(settings: Settings, output: Path) -> None:
-    """Train, unless the output folder holds this training already; go on with it if it was stopped.
+def prepare(wanted: list[Settings], output: Path) -> None:
+    """All that could end the trainings, before the first of them, which may take hours: their folders and their data.
 
-    Raises ArgumentError if the folder holds trainings of this model with other settings, the seed aside.
+    Raises ArgumentError for a folder that holds something else or cannot be written, DatasetError for missing data.
     """
-    sheet = APPLICATIONS[settings.model]
-    title = f"Exercise {sheet.exercise}, {settings.model}, seed {settings.seed}"
+    left = [settings for settings in wanted if finished(settings, output) is None]
+    for name in dict.fromkeys(settings.data for settings in left):
+        load_data(name)
+    for settings in left:
+        _folder(settings, output).make()
+
+
+def finished(settings: Settings, output: Path) -> Result | None:
+    """The result of this training, if the output folder holds it.
+
+    Raises ArgumentError if the folder holds trainings of this model with other settings, the seed aside, or files in
+    the place of this one's that are of no training.
+    """
+    own = _folder(settings, output)
     for folder in _folders(output, settings.model):
         state = folder.state()
-        if state is None:
-            continue
-        if changed := differences(state[0], settings, except_for=("seed",)):
+        others = () if folder.path == own.path else ("seed",)
+        if state is not None and (changed := differences(state[0], settings, except_for=others)):
             raise ArgumentError(f"{folder.path}: was trained with {', '.join(changed)}; choose another --output.")
-        if state[0].seed == settings.seed and state[1] is not None:
-            print(f"{title}: trained already, test accuracy {percent(state[1].test_accuracy)}\n", flush=True)
-            return
-    folder = Folder(output / settings.model / f"seed-{settings.seed}")
-    folder.make()
+    state = own.state()
+    if state is None and own.present():
+        raise ArgumentError(
+            f"{own.path}: holds {', '.join(own.present())}, not from `minicnn exercises`; choose another --output."
+        )
+    return None if state is None else state[1]
+
+
+def train_one(settings: Settings, output: Path) -> None:
+    """Train, unless the output folder holds this training already; go on with it if it was stopped."""
+    sheet = APPLICATIONS[settings.model]
+    title = f"Exercise {sheet.exercise}, {settings.model}, seed {settings.seed}"
+    if (done := finished(settings, output)) is not None:
+        print(f"{title}: trained already, test accuracy {percent(done.test_accuracy)}\n", flush=True)
+        return
     data = load_data(settings.data, settings.validation_split, settings.seed, settings.images)
     print(f"{title}: {data.counts} of {data.name}", flush=True)
     clear_session()  # the layers' names do not tell what was trained before
     model = build(settings.model, seed=settings.seed)
     model.compile(Adam(sheet.learning_rate), CategoricalCrossentropy(), metrics=["accuracy"])
+    folder = _folder(settings, output)
     result = run(model, data, settings, folder)
     folder.drop_backup()
     print(f"Test accuracy: {percent(result.test_accuracy)} after {duration(result.seconds)}\n", flush=True)
@@ -146,6 +172,10 @@ def write_report(output: Path) -> Results:
         shutil.copyfile(output / NAMES["5"] / f"seed-{min(saved)}" / MODEL_FILE, output / SAVED_MODEL)
     write_text(output / REPORT_FILE, report(results))
     return results
+
+
+def _folder(settings: Settings, output: Path) -> Folder:
+    return Folder(output / settings.model / f"seed-{settings.seed}")
 
 
 def _folders(output: Path, name: str) -> list[Folder]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from minicnn import optimizers
@@ -32,7 +33,11 @@ def plan(opened: Sequential | None, folder: Folder, given: dict[str, Any], resum
     if not resume:
         raise ArgumentError(f"{folder.path}: holds a training; choose --resume, --overwrite or another --output.")
     begun, result = state
-    settings = dataclasses.replace(begun, **given)
+    if not _same_model(begun.model, given["model"]):
+        raise ArgumentError(
+            f"{folder.path}: was begun with {begun.model}, not {given['model']}; give that model, or another --output."
+        )
+    settings = dataclasses.replace(begun, **given | {"model": begun.model})
     if changed := differences(begun, settings, except_for=("epochs",)):
         raise ArgumentError(f"{folder.path}: was begun with {', '.join(changed)}; leave these options out to go on.")
     if result is not None and settings.epochs < result.epochs:
@@ -40,6 +45,13 @@ def plan(opened: Sequential | None, folder: Folder, given: dict[str, Any], resum
             f"{folder.path}: has {result.epochs} epochs already; --epochs {settings.epochs} is fewer; give more."
         )
     return settings
+
+
+def _same_model(one: str, other: str) -> bool:
+    """Whether two words name one model: a name, or a file, however it is written."""
+    if one in APPLICATIONS or other in APPLICATIONS:
+        return one == other
+    return Path(one).resolve() == Path(other).resolve()
 
 
 def _defaults_for_name(given: dict[str, Any]) -> dict[str, Any]:

@@ -9,17 +9,24 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from minicnn.activations import sigmoid, softmax
 from minicnn.applications import MNIST_SHAPE
-from minicnn.cli.errors import ArgumentError
+from minicnn.cli.errors import ArgumentError, CommandError, say
 from minicnn.cli.framing import FRAMES
 from minicnn.cli.images import Picture, read_picture
 from minicnn.cli.options import DivideBy, ModelFile
 from minicnn.cli.output import percent
 from minicnn.cli.running import trained_on
-from minicnn.cli.sources import BATCH, DataName, need_built, open_model
+from minicnn.cli.sources import BATCH, DataName, need_built, open_model, suggested_data
 from minicnn.datasets import DATASETS
+from minicnn.layers import Dropout, Flatten, GlobalAveragePooling2D, Reshape
+from minicnn.losses import CategoricalCrossentropy
 from minicnn.models import Sequential
+from minicnn.steps.plan import left_out_activation
 from minicnn.typing import Array
+
+PASSING = (Dropout, Flatten, GlobalAveragePooling2D, Reshape)
+"""Layers that pass probabilities on as such."""
 
 
 def predict(
@@ -27,7 +34,10 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG or JPEG files")],
     data: Annotated[
         DataName | None,
-        typer.Option(help="data set that the model knows: its class names and its frame", show_default="if known"),
+        typer.Option(
+            help="data set that the model knows: its class names and its frame",
+            show_default="that of its training, else one that fits",
+        ),
     ] = None,
     invert: Annotated[
         bool | None,
@@ -46,7 +56,10 @@ def predict(
     """The class of images, with probabilities.
 
     An image is made grey or coloured, padded to the model's proportions and resized to its input, as needed; what was
-    done is shown behind the class. The data set is known for model.h5 in a folder that `minicnn train` wrote.
+    done is shown behind the class. The data set is known for model.h5 in a folder that `minicnn train` wrote; for other
+    files it is guessed by the shape of the input, and a note says so.
+
+    Outputs of a last softmax or sigmoid are the probabilities; others are taken for its logits.
 
     \b
     Examples:
@@ -56,7 +69,7 @@ def predict(
     model = open_model(file, compile=False)
     need_built(model, file)
     shape = _image_shape(model, file)
-    known = data or trained_on(file)
+    known = data or trained_on(file) or _guess(model, file)
     frame = FRAMES.get(known or "") if centre and shape == MNIST_SHAPE else None
     pictures = [read_picture(path, shape, invert, frame) for path in images]
     x = np.stack([picture.pixels for picture in pictures]) / np.float32(divide_by)
@@ -80,20 +93,38 @@ def _image_shape(model: Sequential, file: Path) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
+def _guess(model: Sequential, file: Path) -> str | None:
+    """The data set whose images and number of classes fit the model, which a note tells; None if there is none."""
+    name = suggested_data(model)
+    if name is None or model.output_shape[1:] != (len(DATASETS[name].CLASS_NAMES),):
+        return None
+    say(f"note: {file} does not say what it was trained on; by its shape, {name}. If not, name it with --data.")
+    return name
+
+
 def _probabilities(model: Sequential, x: Array, file: Path) -> Array:
-    """(N, K), each row with sum 1: the outputs of a softmax as they are, the softmax of others, p and 1 − p of one."""
+    """(N, K) probabilities: outputs of a last softmax or sigmoid as they are, others, logits, through one of them.
+
+    A lone output p becomes 1 − p and p. Several of a sigmoid stand each for itself; all other rows have sum 1.
+    Raises ArgumentError for no classifier, CommandError for NaN or infinity.
+    """
     outputs = model.predict(x, batch_size=BATCH, verbose=0).astype(np.float64)
     if outputs.ndim != 2:
         raise ArgumentError(
             f"{file}: {model} has outputs {model.output_shape}; predict takes (None, classes); give a classifier."
         )
-    if outputs.shape[1] == 1:
-        p = np.clip(outputs, 0, 1)
-        return np.hstack([1 - p, p])
-    if (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-4):
-        return outputs
-    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    if not np.isfinite(outputs).all():
+        raise CommandError(f"{file}: {model} has outputs that are NaN or infinite; train it anew, or give another.")
+    lone = outputs.shape[1] == 1
+    if not _ends_in_probabilities(model):
+        outputs = (sigmoid if lone else softmax)(outputs)
+    return np.hstack([1 - outputs, outputs]) if lone else outputs
+
+
+def _ends_in_probabilities(model: Sequential) -> bool:
+    """Whether the last layer that computes anything has a softmax or sigmoid."""
+    last = next((layer for layer in reversed(model.layers) if not isinstance(layer, PASSING)), None)
+    return last is not None and left_out_activation(last, CategoricalCrossentropy()) is not None
 
 
 def _class_names(data: str | None, classes: int, file: Path) -> list[str]:

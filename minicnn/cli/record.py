@@ -17,6 +17,9 @@ from minicnn.saving import atomic
 
 JSON_FILE, CSV_FILE = "history.json", "history.csv"
 
+START_ANEW = "choose another --output to start anew"
+"""What to do about files of a training that cannot be used: not all commands that train have --overwrite."""
+
 
 class Record(Callback):
     """Writes history.json and history.csv after every epoch.
@@ -77,9 +80,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise CommandError(f"{path}: cannot be read ({error}); start anew with --overwrite.") from error
+        raise CommandError(f"{path}: cannot be read ({error}); {START_ANEW}.") from error
     if not isinstance(value, dict):
-        raise CommandError(f"{path}: holds {type(value).__name__}, not a JSON object; start anew with --overwrite.")
+        raise CommandError(f"{path}: holds {type(value).__name__}, not a JSON object; {START_ANEW}.")
     return value
 
 
@@ -92,7 +95,5 @@ def _read(path: Path) -> list[dict[str, Any]]:
         if any(type(row["epoch"]) is not int for row in rows):
             raise TypeError
     except (KeyError, TypeError, ValueError):
-        raise CommandError(
-            f"{path}: is not a history as `minicnn train` writes it; start anew with --overwrite."
-        ) from None
+        raise CommandError(f"{path}: is not a history as minicnn writes it; {START_ANEW}.") from None
     return rows

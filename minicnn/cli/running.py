@@ -18,7 +18,7 @@ from minicnn.callbacks import BackupAndRestore
 from minicnn.callbacks.backup import LATEST, PREVIOUS
 from minicnn.cli.errors import ArgumentError, CommandError
 from minicnn.cli.interruption import Interruption, Stopped
-from minicnn.cli.record import CSV_FILE, JSON_FILE, Record, read_json, write_text
+from minicnn.cli.record import CSV_FILE, JSON_FILE, START_ANEW, Record, read_json, write_text
 from minicnn.cli.sources import Data, labels_for, scores
 from minicnn.datasets import DATASETS
 from minicnn.models import Sequential
@@ -103,9 +103,7 @@ class Folder:
                 raise KeyError
             return settings, None if result is None else Result(**result)
         except (KeyError, TypeError):
-            raise CommandError(
-                f"{path}: is not written by this version of minicnn; start anew with --overwrite."
-            ) from None
+            raise CommandError(f"{path}: is not written by this version of minicnn; {START_ANEW}.") from None
 
     def write(self, settings: Settings, result: Result | None = None) -> None:
         state: dict[str, Any] = {"settings": asdict(settings)}
@@ -157,9 +155,10 @@ def run(model: Sequential, data: Data, settings: Settings, folder: Folder, verbo
             )
             interruption.look()
     except Stopped:
-        save(model, record, folder, settings.model)
+        model.save(folder.model)
+        draw(record, folder, settings.model)
         raise
-    save(model, record, folder, settings.model)
+    model.save(folder.model)
     loss, accuracy = scores(model, *data.test, classes)
     columns = record.columns
     result = Result(
@@ -172,12 +171,12 @@ def run(model: Sequential, data: Data, settings: Settings, folder: Folder, verbo
         val_accuracy=columns.get("val_accuracy", [None])[-1],
     )
     folder.write(settings, result)
+    draw(record, folder, settings.model)
     return result
 
 
-def save(model: Sequential, record: Record, folder: Folder, title: str) -> None:
-    """Write the model and, after the first epoch, the figure."""
-    model.save(folder.model)
+def draw(record: Record, folder: Folder, title: str) -> None:
+    """Write the figure, after the first epoch. Last, so that nothing is lost where that fails."""
     if record.rows:
         figure = plotting.learning_curves(record.history, Path(title).name)
         figure.savefig(folder.figure)

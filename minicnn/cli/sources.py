@@ -113,14 +113,20 @@ def _hold_out(training: Split, part: float, seed: int) -> tuple[Split, Split]:
     return (x, y), (x_held_out, y_held_out)
 
 
+def suggested_data(model: Sequential) -> str | None:
+    """The data set whose images fit a model's input; None where that tells nothing."""
+    shape = model.input_shape[1:] if model.built else None
+    by_shape: dict[Any, str] = {MNIST_SHAPE: "mnist", CIFAR10_SHAPE: "cifar10"}
+    return by_shape.get(shape)
+
+
 def default_data(model: Sequential, text: str) -> str:
     """The data set whose images fit a model's input. Raises ArgumentError where that tells nothing."""
-    shape = model.input_shape[1:] if model.built else None
-    by_shape = {MNIST_SHAPE: "mnist", CIFAR10_SHAPE: "cifar10"}
-    if shape not in by_shape:
+    suggested = suggested_data(model)
+    if suggested is None:
         takes = f"takes samples {model.input_shape}" if model.built else "says no input shape"
         raise ArgumentError(f"{text}: {takes}, which suggests no data set; name one with --data.")
-    return by_shape[shape]
+    return suggested
 
 
 def need_fit(model: Sequential, data: Data, text: str) -> None:

@@ -11,6 +11,7 @@ import typer
 from minicnn.applications import APPLICATIONS
 from minicnn.cli.errors import INTERRUPTED, ArgumentError, say
 from minicnn.cli.interruption import Stopped
+from minicnn.cli.options import finite
 from minicnn.cli.output import duration, percent, plural
 from minicnn.cli.planning import plan, ready
 from minicnn.cli.record import CSV_FILE, JSON_FILE
@@ -37,7 +38,13 @@ def train(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option("--learning-rate", "--rate", min=0, help="how far", show_default="the sheet's or the optimizer's"),
+        typer.Option(
+            *("--learning-rate", "--rate"),
+            min=0,
+            callback=finite,
+            help="how far",
+            show_default="the sheet's or the optimizer's",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="the same seed, the same bits", show_default="0")] = None,
     validation_split: Annotated[
@@ -58,10 +65,12 @@ def train(
 
     MODEL is a name (cnn_relu, cnn_tanh, cnn_dropout, lenet5, alexnet_mnist, cnn_cifar10, lenet5_cifar10,
     alexnet_cifar10), which is trained as the exercise sheet does, or a model file of minicnn's or Keras's, which is
-    trained further. The output folder gets the model, the history as JSON and CSV, and the learning curves.
+    trained further. The output folder gets the model, the history as JSON and CSV, the learning curves, and backup/,
+    the state from which --resume goes on; it stays there.
 
-    Ctrl-C stops after the step at hand and saves; --resume goes on, to the same bits as without the stop. More
-    --epochs with --resume prolong a training that is over.
+    Ctrl-C stops after the step at hand and saves; --resume goes on from the last epoch that was over, so it repeats the
+    one that was stopped, to the same bits as without the stop. More --epochs with --resume prolong a training that is
+    over.
 
     \b
     Examples:

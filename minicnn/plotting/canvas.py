@@ -19,12 +19,50 @@ if TYPE_CHECKING:
 TILE = 24
 """Small tiles are enlarged to about this many pixels a side, so that the gaps between them stay narrow."""
 
+LARGEST = 2**31 - 1
+"""The largest number of a class."""
+
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure of its own, in inches: no window, no global state, no backend to choose."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=120)
+
+
+def finished(figure: Figure) -> Figure:
+    """The figure, with every text as it reads: names of classes, layers and files are no formulas, whatever their $.
+
+    What no font can show, such as a byte of a file's name that is no UTF-8, becomes an escape.
+    """
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)
+        text.set_text(text.get_text().encode(errors="backslashreplace").decode())
+    return figure
+
+
+def text_width(text: str, size: float) -> float:
+    """The width of a text's longest line in inches, in bold letters of `size` points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=size, weight="bold")
+    lines = text.encode(errors="backslashreplace").decode().split("\n")
+    return max(text_to_path.get_text_width_height_descent(line, font, False)[0] for line in lines) / 72
+
+
+def readable_on(color: Sequence[float]) -> str:
+    """ "black" or "white", whichever stands out more on a colour (red, green, blue, ...) of 0 to 1.
+
+    Contrast of a lighter and a darker colour: (L + 0.05) / (M + 0.05), L and M their luminances, black 0 and white 1.
+    Source: WCAG 2.2, "contrast ratio" and "relative luminance".
+    """
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3])
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "black" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "white"
 
 
 def pictures(images: Any, owner: str) -> Array:
@@ -70,26 +108,43 @@ def mosaic(tiles: Array, columns: int) -> Array:
 def class_numbers(labels: Any, owner: str) -> Array:
     """(N,) integers from (N,) or (N, 1) class numbers, or from (N, K) probabilities or one-hot rows.
 
-    Raises ConfigError for anything that is no class.
+    Raises ConfigError for anything that is no class, DataError for NaN and infinity.
     """
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except ValueError:
+        raise ConfigError(
+            f"{owner}: labels must be class numbers or (N, K) probabilities, got rows of different lengths; "
+            "give one number a class in each."
+        ) from None
     if array.dtype.kind not in "biuf":
         raise ConfigError(
             f"{owner}: labels must be numbers, got {array.dtype} values; give class numbers or probabilities."
         )
+    check_finite(array, f"{owner}: labels")
     if array.ndim == 2 and array.shape[1] > 1:
         return array.argmax(axis=1)
     flat = array.reshape(-1)
     wrong = flat[flat != np.floor(flat)]
     if wrong.size:
         raise ConfigError(f"{owner}: labels must be whole class numbers or (N, K) probabilities, got {wrong[0]}.")
-    numbers = flat.astype(np.int64)
-    if numbers.min(initial=0) < 0:
-        raise ConfigError(f"{owner}: labels must be class numbers from 0 on, got {numbers.min()}.")
-    return numbers
+    if flat.min(initial=0) < 0:
+        raise ConfigError(f"{owner}: labels must be class numbers from 0 on, got {flat.min()}.")
+    if flat.max(initial=0) > LARGEST:
+        raise ConfigError(f"{owner}: labels must be class numbers up to {LARGEST}, got {flat.max()}.")
+    return flat.astype(np.int64)
 
 
-def name_of(number: int, class_names: Sequence[str] | None, owner: str) -> str:
+def names_or_none(class_names: Any, owner: str) -> list[str] | None:
+    """The names of the classes as a list; None as it is. Raises ConfigError for what is no list of names."""
+    if class_names is None:
+        return None
+    if isinstance(class_names, str) or np.asarray(class_names, object).ndim != 1:
+        raise ConfigError(f"{owner}: class_names must be a list of names or None, got {class_names!r}.")
+    return list(map(str, class_names))
+
+
+def name_of(number: int, class_names: list[str] | None, owner: str) -> str:
     """The class's name, or its number where there are no names. Raises ConfigError where the names end before it."""
     if class_names is None:
         return str(number)
@@ -97,7 +152,7 @@ def name_of(number: int, class_names: Sequence[str] | None, owner: str) -> str:
         raise ConfigError(
             f"{owner}: class_names has {len(class_names)} names, but there is a class {number}; name every class."
         )
-    return str(class_names[number])
+    return class_names[number]
 
 
 def one_sample(model: Any, image: Any, owner: str) -> Array:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from minicnn.errors import ConfigError
 from minicnn.geometry import positive_int
-from minicnn.plotting.canvas import new_figure
+from minicnn.plotting.canvas import finished, new_figure
+from minicnn.typing import Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +26,7 @@ def learning_curves(
     """
     from matplotlib.ticker import MaxNLocator
 
-    record: Mapping[str, Sequence[float]] = getattr(history, "history", history)
+    record = _record(history)
     shown = _shown(record, names)
     figure = new_figure(5.0 * len(shown), 3.8)
     for place, name in enumerate(shown, start=1):
@@ -45,16 +48,36 @@ def learning_curves(
         axes.legend()
     if title:
         figure.suptitle(title)
-    return figure
+    return finished(figure)
 
 
-def _shown(record: Mapping[str, Sequence[float]], names: Sequence[str] | None) -> list[str]:
+def _record(history: Any) -> dict[str, Array]:
+    """The values of each quantity, one an epoch; None among them becomes NaN, which leaves a gap."""
+    record = getattr(history, "history", history)
+    if not isinstance(record, Mapping):
+        raise ConfigError(
+            f"learning_curves: takes what fit returned, or its .history dict, got {type(history).__name__}."
+        )
+    return {str(name): _values(name, values) for name, values in record.items()}
+
+
+def _values(name: Any, values: Any) -> Array:
+    try:
+        array = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        array = np.empty(())
+    if array.ndim != 1:
+        raise ConfigError(f"learning_curves: {name} must be a list of numbers, one an epoch, got {values!r}.")
+    return array
+
+
+def _shown(record: Mapping[str, Array], names: Sequence[str] | None) -> list[str]:
     available = [name for name in record if not name.startswith("val_") and len(record[name])]
     if not available:
         raise ConfigError("learning_curves: the history holds no epoch; pass what fit returned.")
     if names is None:
         return available
-    if isinstance(names, str) or not names:
+    if isinstance(names, str) or not isinstance(names, Sequence) or not names:
         raise ConfigError(f"learning_curves: names must be a list of quantities, got {names!r}; put it into a list.")
     for name in names:
         if name not in available:

@@ -11,7 +11,7 @@ from minicnn.errors import ConfigError, NotBuiltError
 from minicnn.geometry import positive_int
 from minicnn.kernels.blas import single_threaded_blas
 from minicnn.layers import Conv2D, Layer, Run
-from minicnn.plotting.canvas import mosaic, new_figure, one_sample, pictures
+from minicnn.plotting.canvas import finished, mosaic, new_figure, one_sample, pictures
 from minicnn.steps.plan import LAYER_RULES, make_plan
 from minicnn.typing import Array
 
@@ -64,7 +64,7 @@ def filters(layer: Any, max_filters: int = 32, max_channels: int = 16, title: st
         parts.append(_first_of(len(tiles), channels, "channels"))
     parts += [f"{kh}x{kw}"] + ["grey is 0"] * (channels == 3)
     figure.suptitle(title or f"{layer.name}: {', '.join(parts)}", size=10)  # may be wider than the pictures
-    return figure
+    return finished(figure)
 
 
 def layer_outputs(model: Any, image: Any) -> list[tuple[Layer, Array]]:
@@ -112,7 +112,7 @@ def feature_maps(model: Any, image: Any, max_maps: int = 16, title: str = "") ->
         axes.set_ylabel(label, rotation=0, ha="right", va="center", size=7)
     if title:
         figure.suptitle(title)
-    return figure
+    return finished(figure)
 
 
 def _draw_maps(axes: Axes, values: Array, most: int, is_image: bool) -> None:

@@ -11,7 +11,7 @@ from minicnn.errors import ConfigError, ShapeError
 from minicnn.kernels.blas import single_threaded_blas
 from minicnn.layers import Run
 from minicnn.losses import CategoricalCrossentropy
-from minicnn.plotting.canvas import name_of, new_figure, one_sample, pictures
+from minicnn.plotting.canvas import finished, name_of, names_or_none, new_figure, one_sample, pictures
 from minicnn.steps.plan import LAYER_RULES, make_plan
 from minicnn.typing import Array
 
@@ -61,6 +61,7 @@ def saliency_map(
             f"saliency_map: draws images of one or three channels, {model} takes {model.input_shape}; "
             "class_score_gradient gives the numbers."
         )
+    names = names_or_none(class_names, "saliency_map")
     picture = pictures(np.asarray(image).reshape(x.shape), "saliency_map")[0]
     output = model.predict_on_batch(x)
     number = _class_number(model, output, class_number, "saliency_map")
@@ -68,15 +69,15 @@ def saliency_map(
     figure = new_figure(7.4, 3.6 + 0.3 * bool(title))
     left, right = figure.subplots(1, 2)
     left.imshow(picture, cmap="gray", vmin=0, vmax=1)
-    left.set_title(f"predicted: {_predicted(output, class_names)}", size=10)
+    left.set_title(f"predicted: {_predicted(output, names)}", size=10)
     drawn = right.imshow(strength, cmap="magma", vmin=0)
-    right.set_title(f"what moves the score of: {name_of(number, class_names, 'saliency_map')}", size=10)
+    right.set_title(f"what moves the score of: {name_of(number, names, 'saliency_map')}", size=10)
     figure.colorbar(drawn, ax=right, label="|∂score / ∂pixel|", shrink=0.85)
     for axes in (left, right):
         axes.set_axis_off()
     if title:
         figure.suptitle(title)
-    return figure
+    return finished(figure)
 
 
 def _class_number(model: Any, scores: Array, class_number: Any, owner: str) -> int:
@@ -98,7 +99,7 @@ def _class_number(model: Any, scores: Array, class_number: Any, owner: str) -> i
     return int(class_number)
 
 
-def _predicted(output: Array, class_names: Sequence[str] | None) -> str:
+def _predicted(output: Array, class_names: list[str] | None) -> str:
     """ "7, 99 %"; the outputs themselves where they are no probabilities."""
     number = int(output[0].argmax())
     value = float(output[0, number])

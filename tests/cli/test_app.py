@@ -32,6 +32,12 @@ def test_help_shows_an_example(run, command):
     assert run(*command.split(), "-h").stdout == result.stdout
 
 
+def test_the_help_of_train_tells_what_resume_does(run):
+    text = " ".join(run("train", "--help").stdout.split())
+    assert "backup/, the state from which --resume goes on" in text
+    assert "--resume goes on from the last epoch that was over, so it repeats the one that was stopped" in text
+
+
 def test_every_argument_and_option_is_explained():
     group = get_command(app)
     commands = [*group.commands.values(), *group.commands["datasets"].commands.values()]
@@ -70,6 +76,12 @@ def test_version(run):
             "--validation-split: must be less than or equal to 0.9, got '1'; see minicnn train --help.",
         ),
         (["train", "lenet5", "--optimizer", "adamax"], "--optimizer: 'adamax' is not one of 'sgd', "),
+        (
+            ["train", "lenet5", "--rate", "inf"],
+            "--learning-rate: must be a finite number, got 'inf'; see minicnn train --help.",
+        ),
+        (["train", "lenet5", "--rate", "nan"], "--learning-rate: must be greater than or equal to 0, got 'nan'; see "),
+        (["evaluate", "m.h5", "--divide-by", "inf"], "--divide-by: must be a finite number, got 'inf'; see "),
         (["train", "lenet5", "--speed"], "no such option: --speed"),
         (["train", "lenet5", "--seed"], "option '--seed' requires an argument"),
         (["summary", "lenet5", "vgg"], "got unexpected extra argument"),

@@ -49,6 +49,12 @@ def test_evaluate_draws_a_confusion_matrix(run, trained):
     assert Path("confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_ending_of_a_figure_may_be_in_capitals(run):
+    tiny("mine.h5")
+    assert run("evaluate", "mine.h5", "--data", "digits", "--confusion", "C.PNG").exit_code == 0
+    assert Path("C.PNG").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -11,9 +11,10 @@ from minicnn.cli import exercises as command
 from minicnn.cli.exercises import NAMES, sheet_settings
 from minicnn.cli.interruption import Interruption, Stopped
 from minicnn.cli.report import SHEET_ACCURACY
-from minicnn.cli.running import Settings
+from minicnn.cli.running import Folder, Settings
 from minicnn.datasets import digits, mnist
 from tests.cli.conftest import assert_fails
+from tests.cli.test_train import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +94,56 @@ def test_other_settings_in_one_folder_are_refused(run):
     assert_fails(run("exercises", "4", "--seed", 1, "-o", "out"), 2, message)
     quick = run("exercises", "4", "--quick", "-o", "out")
     assert_fails(quick, 2, "out/lenet5/seed-0: was trained with images unset, not 2000; choose another --output.")
+
+
+def begun(name, seed=0, epochs=1, place=0):
+    """A training that was begun in out, as its folder tells it."""
+    folder = Folder(Path("out") / name / f"seed-{place}")
+    folder.make()
+    folder.write(sheet_settings(name, seed, epochs, False))
+    return folder
+
+
+def test_all_settings_are_compared_before_the_first_training(run):
+    begun("lenet5")
+    message = "out/lenet5/seed-0: was trained with epochs 1, not 2; choose another --output."
+    assert_fails(run("exercises", "1", "4", "-e", 2, "-o", "out"), 2, message)
+    assert [path.name for path in Path("out").iterdir()] == ["lenet5"]
+
+
+def test_a_folder_with_another_seed_in_it(run):
+    begun("lenet5", seed=1)
+    message = "out/lenet5/seed-0: was trained with seed 1, not 0; choose another --output."
+    assert_fails(run("exercises", "4", "-e", 1, "-o", "out"), 2, message)
+
+
+def test_all_data_is_loaded_before_the_first_training(run):
+    message = "cifar10: not on this machine, and the download failed ("
+    assert_fails(run("exercises", "1", "7.2", "-e", 1, "-o", "out"), 1, message)
+    assert not Path("out").exists()
+
+
+def test_all_folders_are_made_before_the_first_training(run):
+    Path("out").mkdir()
+    Path("out/lenet5").write_text("hello")
+    assert_fails(run("exercises", "1", "4", "-e", 1, "-o", "out"), 2, "out/lenet5/seed-0: cannot make the folder (")
+
+
+def test_a_model_of_somebody_elses_is_not_replaced(run):
+    Path("out/lenet5/seed-0").mkdir(parents=True)
+    tiny("out/lenet5/seed-0/model.h5")
+    before = Path("out/lenet5/seed-0/model.h5").read_bytes()
+    message = "out/lenet5/seed-0: holds model.h5, not from `minicnn exercises`; choose another --output."
+    assert_fails(run("exercises", "4", "-e", 1, "-o", "out"), 2, message)
+    assert Path("out/lenet5/seed-0/model.h5").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["training.json", "history.json"])
+def test_damaged_files_name_a_way_out_that_there_is(run, name):
+    (begun("lenet5").path / name).write_text("[]")
+    result = run("exercises", "4", "-e", 1, "-o", "out")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("not a JSON object; choose another --output to start anew.\n")
 
 
 def test_a_stopped_exercise_goes_on(run, monkeypatch):

@@ -1,7 +1,9 @@
 """minicnn predict: the class and the probabilities of image files."""
 
 import json
+import os
 import re
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -11,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from minicnn import load_model
 from minicnn.cli import predict as command
-from minicnn.datasets import cifar10, digits
-from minicnn.layers import Conv2D, Dense, Flatten, Input
+from minicnn.datasets import DATASETS, cifar10, digits
+from minicnn.layers import Activation, Conv2D, Dense, Dropout, Flatten, Input, Softmax
 from minicnn.models import Sequential
 from tests.cli.conftest import assert_fails
 from tests.shared import shared_folder
@@ -102,8 +104,38 @@ def test_class_names(run, monkeypatch):
     (answer,) = answers(run("predict", "model.h5", "photo.jpg", "--json", "--data", "cifar10"))
     assert list(answer["probabilities"]) == list(cifar10.CLASS_NAMES)
     assert answer["changes"] == ["padded", "resized from 64x48"]
-    (answer,) = answers(run("predict", "model.h5", "photo.jpg", "--json"))
-    assert list(answer["probabilities"]) == list("0123456789")
+
+
+def guess(run, shape, classes, *options):
+    """The answer on a bright bar in a corner, and what is said beside it."""
+    classifier("mine.h5", shape, classes)
+    field = np.zeros((120, 200), np.uint8)
+    field[10:66, 20:30] = 255
+    Image.fromarray(field).save("bar.png")
+    result = run("predict", "mine.h5", "bar.png", "--json", *options)
+    (answer,) = answers(result)
+    return answer, result.stderr
+
+
+@pytest.mark.parametrize(("shape", "data"), [((28, 28, 1), "mnist"), ((32, 32, 3), "cifar10")])
+def test_the_data_set_of_a_file_is_guessed_by_its_shape(run, shape, data):
+    """As `evaluate` guesses it; with its class names and, of digits, its frame."""
+    answer, said = guess(run, shape, 10)
+    assert said == (
+        f"minicnn: note: mine.h5 does not say what it was trained on; by its shape, {data}. "
+        "If not, name it with --data.\n"
+    )
+    assert (answer, "") == guess(run, shape, 10, "--data", data)
+    assert list(answer["probabilities"]) == list(DATASETS[data].CLASS_NAMES)
+    assert ("centred" in answer["changes"]) == (data == "mnist")
+
+
+@pytest.mark.parametrize(("shape", "classes"), [((28, 28, 1), 26), ((16, 16, 1), 10)])
+def test_a_model_of_no_known_data_set(run, shape, classes):
+    answer, said = guess(run, shape, classes)
+    assert said == ""
+    assert list(answer["probabilities"]) == [str(k) for k in range(classes)]
+    assert "centred" not in answer["changes"]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +144,8 @@ def test_class_names(run, monkeypatch):
         (3, "softmax", lambda y: y),
         (3, "linear", lambda y: np.exp(y - y.max()) / np.exp(y - y.max()).sum()),
         (1, "sigmoid", lambda y: np.array([1 - y[0], y[0]])),
+        (1, "linear", lambda y: np.array([1, np.exp(y[0])]) / (1 + np.exp(y[0]))),
+        (3, "sigmoid", lambda y: y),
     ],
 )
 def test_outputs_become_probabilities(run, classes, activation, expected):
@@ -121,6 +155,46 @@ def test_outputs_become_probabilities(run, classes, activation, expected):
     (answer,) = answers(run("predict", "model.h5", "a.png", "--json", "--divide-by", 255))
     y = model.predict(pixels[None, ..., None] / np.float32(255), verbose=0)[0].astype(np.float64)
     np.testing.assert_allclose(list(answer["probabilities"].values()), expected(y), atol=1e-6)
+
+
+@pytest.mark.parametrize("last", [[], [Softmax()], [Activation("softmax"), Dropout(0.5)]])
+def test_the_last_activation_tells_what_outputs_are(run, last):
+    """Not the numbers: logits may have sum 1 by chance, for all images given or for some."""
+    model = Sequential([Input((4, 4, 1)), Flatten(), Dense(3), *last], seed=0)
+    scores = np.array([0.2, 0.3, 0.5])
+    model.set_weights([np.zeros((16, 3)), scores])
+    model.save("model.h5")
+    Image.new("L", (4, 4)).save("a.png")
+    (answer,) = answers(run("predict", "model.h5", "a.png", "--json"))
+    expected = np.exp(scores) / np.exp(scores).sum()
+    np.testing.assert_allclose(list(answer["probabilities"].values()), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_outputs_that_are_no_numbers(run, options):
+    model = classifier("model.h5", (4, 4, 1), 2)
+    model.set_weights([np.full_like(array, np.nan) for array in model.get_weights()])
+    model.name = "broken"
+    model.save("model.h5")
+    Image.new("L", (4, 4)).save("a.png")
+    result = run("predict", "model.h5", "a.png", *options)
+    assert (result.exit_code, result.stdout) == (1, "")
+    warning, error = result.stderr.splitlines()
+    assert warning.startswith("minicnn: warning: model.h5: holds weights that are NaN or infinite")
+    assert error == (
+        "minicnn: model.h5: Sequential 'broken' has outputs that are NaN or infinite; train it anew, or give another."
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
+def test_a_name_that_is_not_utf_8(start, tmp_path):
+    name = os.fsdecode(b"a\xff.png")
+    classifier(tmp_path / "model.h5", (4, 4, 1), 2)
+    Image.new("L", (4, 4)).save(tmp_path / name)
+    process = start("predict", "model.h5", name)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, "")
+    assert stdout.startswith("a\\udcff.png: ")
 
 
 def test_a_keras_style_name_beside_it_is_no_training(run):

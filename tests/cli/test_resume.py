@@ -116,6 +116,18 @@ def test_a_training_is_neither_dropped_nor_changed_unasked(run):
     assert_fails(itself, 2, "out/model.h5: would be overwritten by its own training; choose another --output.")
 
 
+def test_the_model_of_a_training_is_known_however_its_path_is_written(run, tmp_path):
+    tiny("mine.h5")
+    tiny("other.h5")
+    assert run("train", "mine.h5", "--data", "digits", "-e", 1, "-o", "out").exit_code == 0
+    for name in ("./mine.h5", tmp_path / "mine.h5", "home/../mine.h5"):
+        (tmp_path / "home").mkdir(exist_ok=True)
+        assert run("train", name, "-o", "out", "--resume").exit_code == 0
+    for name in ("other.h5", "lenet5"):
+        message = f"out: was begun with mine.h5, not {name}; give that model, or another --output."
+        assert_fails(run("train", name, "-o", "out", "--resume"), 2, message)
+
+
 def test_overwrite_drops_the_training_and_nothing_else(run, tmp_path):
     tiny("mine.h5")
     assert run("train", "mine.h5", "--data", "digits", "-e", 3, "-o", "out").exit_code == 0
@@ -146,7 +158,7 @@ def test_damaged_files_of_the_folder(run, tmp_path, name, content):
     result = run("train", "mine.h5", "-o", "out", "--resume")
     assert result.exit_code == 1
     assert result.stderr.startswith(f"minicnn: out/{name}: ")
-    assert result.stderr.endswith("start anew with --overwrite.\n")
+    assert result.stderr.endswith("; choose another --output to start anew.\n")
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -172,6 +172,24 @@ def test_a_folder_that_cannot_be_written_into(run, monkeypatch):
     assert list(Path("out").iterdir()) == []
 
 
+def test_a_name_that_looks_like_a_formula(run):
+    tiny("my$^$.h5")
+    result = run("train", "my$^$.h5", "--data", "digits", "-e", 1)
+    assert result.exit_code == 0, result.stderr
+    assert sorted(path.name for path in Path("runs/my$^$").iterdir()) == FILES
+
+
+def test_the_result_is_there_before_the_figure(run, monkeypatch):
+    def failing(*arguments):
+        raise OSError(28, "No space left on device")
+
+    tiny("mine.h5")
+    monkeypatch.setattr(running.plotting, "learning_curves", failing)
+    result = run("train", "mine.h5", "--data", "digits", "-e", 1, "-o", "out")
+    assert (result.exit_code, result.stderr) == (1, "minicnn: No space left on device.\n")
+    assert json.loads(Path("out/training.json").read_text())["result"]["epochs"] == 1
+
+
 def test_a_loss_that_is_not_a_number_ends_the_training(run):
     tiny("mine.h5")
     result = run("train", "mine.h5", "--data", "digits", "--optimizer", "sgd", "--rate", 1e38, "-e", 3, "-o", "out")
