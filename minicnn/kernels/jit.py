@@ -50,7 +50,17 @@ _forked = False
 def _after_fork_in_child() -> None:
     global _forked, _compile_lock
     _compile_lock = threading.RLock()  # another thread of the parent may have held it
-    _forked = _parallel_started  # OpenMP's threads are not there any more, and waiting for them kills the child
+    # OpenMP's threads are not there any more, and waiting for them kills the child.
+    _forked = _parallel_started or _numba_has_threads()
+
+
+def _numba_has_threads() -> bool:
+    """Whether Numba has started its threads: the caller's own parallel code may have, where no kernel of ours ran."""
+    threading_layer = getattr(sys.modules.get("numba"), "threading_layer", None)
+    try:
+        return threading_layer is not None and bool(threading_layer())
+    except ValueError:  # what Numba raises before
+        return False
 
 
 if hasattr(os, "register_at_fork"):
