@@ -89,7 +89,7 @@ class Kernel:
 
     Arrays are handed on C-contiguous and writable (a copy is made of one that is not), so that each dtype compiles
     once; an array that the kernel writes to must be so already. In a child forked after kernels have run, the same
-    source runs compiled serially, with equal bits.
+    source runs compiled serially, with equal bits. Under NUMBA_DISABLE_JIT=1 the loops run as they are.
     """
 
     def __init__(self, loops: Callable[..., Any], uses_blas: bool) -> None:
@@ -99,11 +99,13 @@ class Kernel:
 
     def __call__(self, *args: Any) -> Any:
         args = tuple([_plain(a) if isinstance(a, np.ndarray) else a for a in args])
+        run = self._dispatcher(parallel=not _forked)
+        if run is self.loops:
+            with np.errstate(all="ignore"):  # compiled code does not warn
+                return run(*args)
         if _forked:
-            run = self._dispatcher(parallel=False)
             with self._blas(), self._notice(run):
                 return run(*args)
-        run = self._dispatcher(parallel=True)
         _enter_thread_pool()
         if _pool_is_reentrant and run.overloads:  # nothing to wait for or to tell
             with self._blas():
@@ -124,7 +126,7 @@ class Kernel:
     @property
     def signatures(self) -> list[Any]:
         """The argument types compiled so far, of the parallel and the serial version."""
-        return [s for d in self._dispatchers.values() for s in d.signatures]
+        return [s for d in self._dispatchers.values() if d is not self.loops for s in d.signatures]
 
 
 def _plain(array: Array) -> Array:
@@ -136,6 +138,8 @@ def _plain(array: Array) -> Array:
 def _compile(function: Callable[..., Any], parallel: bool) -> Any:
     import numba
 
+    if numba.config.DISABLE_JIT:
+        return function
     # Numba's cache goes by this name and by the time of this function's file, not by the options or by helpers' files.
     name = f"{function.__qualname__}{'' if parallel else '_serial'}_{_version_of_the_sources()}"
     copy = types.FunctionType(function.__code__, _compiled_globals(function), function.__name__, function.__defaults__)

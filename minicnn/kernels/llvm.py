@@ -117,9 +117,9 @@ def provide(name: str, itemsize: int) -> None:
     that kernels call it by.
 
     Compiled on its own, and cached if there is a place for it: as a part of each kernel it would double the time that
-    compiling takes.
+    compiling takes. Under NUMBA_DISABLE_JIT=1 nothing calls it.
     """
-    if (name, itemsize) in _provided:
+    if (name, itemsize) in _provided or numba.config.DISABLE_JIT:
         return
     functions = {"tile": (_tile_of_float32, _tile_of_float64), "pooled": (_pooled_of_float32, _pooled_of_float64)}
     dtype, function = (types.float32, functions[name][0]) if itemsize == 4 else (types.float64, functions[name][1])
