@@ -114,7 +114,7 @@ class Kernel:
             return run(*args)
 
     def _notice(self, run: Any) -> Any:
-        return nullcontext() if run.overloads else _notice_of_compiling()
+        return nullcontext() if run.overloads else notice_of_compiling()
 
     def _dispatcher(self, parallel: bool) -> Any:
         if parallel not in self._dispatchers:
@@ -144,13 +144,18 @@ def _compile(function: Callable[..., Any], parallel: bool) -> Any:
     name = f"{function.__qualname__}{'' if parallel else '_serial'}_{_version_of_the_sources()}"
     copy = types.FunctionType(function.__code__, _compiled_globals(function), function.__name__, function.__defaults__)
     copy.__module__, copy.__qualname__ = function.__module__, name
+    return cached_if_possible(lambda cache: numba.njit(parallel=parallel, cache=cache, **_OPTIONS)(copy))
+
+
+def cached_if_possible(compile_it: Callable[[bool], Any]) -> Any:
+    """compile_it(True), cached on disk; where no cache folder can be written, compile_it(False) and one warning."""
     try:
-        return numba.njit(parallel=parallel, cache=True, **_OPTIONS)(copy)
-    except RuntimeError as error:  # raised by Numba where no cache folder can be written
+        return compile_it(True)
+    except RuntimeError as error:
         if "cannot cache" not in str(error):
             raise
         _warn_once_about_the_cache()
-        return numba.njit(parallel=parallel, **_OPTIONS)(copy)
+        return compile_it(False)
 
 
 @cache
@@ -196,7 +201,7 @@ _compiling_noticed = False
 
 
 @contextmanager
-def _notice_of_compiling() -> Iterator[None]:
+def notice_of_compiling() -> Iterator[None]:
     """Tell the user, once a process, why a first call takes so long, if it does."""
     timer = threading.Timer(_PATIENCE, _tell_of_compiling)
     timer.daemon = True

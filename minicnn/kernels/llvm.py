@@ -28,6 +28,8 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from minicnn.kernels.jit import cached_if_possible, notice_of_compiling
+
 
 @dataclass(frozen=True)
 class VectorUnit:
@@ -126,10 +128,8 @@ def provide(name: str, itemsize: int) -> None:
     pointers, integers = (3, 11) if name == "tile" else (4, 14)
     pointer = types.CPointer(dtype)  # type: ignore[attr-defined]
     kind = types.void(*[pointer] * pointers, *[types.intp] * integers)
-    try:
-        compiled = numba.cfunc(kind, cache=True)(function)
-    except RuntimeError:  # no folder to cache in: jit.py warns of it
-        compiled = numba.cfunc(kind)(function)
+    with notice_of_compiling():
+        compiled = cached_if_possible(lambda cache: numba.cfunc(kind, cache=cache)(function))
     binding.add_symbol(_symbol(name, dtype), compiled.address)
     _provided[name, itemsize] = compiled
 

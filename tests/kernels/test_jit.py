@@ -7,15 +7,17 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import types
 
 import numba
 import numpy as np
 import pytest
 
 import minicnn
-from minicnn.errors import ConfigError
+from minicnn.errors import ConfigError, MinicnnWarning
 from minicnn.geometry import place_windows
-from minicnn.kernels import NUMBA, convolution, jit
+from minicnn.kernels import NUMBA, convolution, jit, llvm
 from minicnn.kernels.dropout import dropout_key
 from minicnn.kernels.jit import Kernel, get_num_threads, set_num_threads
 
@@ -203,6 +205,40 @@ def test_the_user_is_told_while_kernels_compile_and_only_then(tmp_path):
     )
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     cold, warm = (
+
+
+def test_without_a_folder_to_cache_in_kernels_are_compiled_and_the_user_is_warned_once(monkeypatch):
+    monkeypatch.setattr(jit, "_cache_warned", False)
+    functions = {"__name__": "typed"}
+    exec("def loops(x):\n    return x", functions)  # stands in no file, so that Numba finds no place for its cache
+    with pytest.warns(MinicnnWarning, match="set NUMBA_CACHE_DIR to a folder that can be written"):
+        serial = jit._compile(functions["loops"], parallel=False)
+    parallel = jit._compile(functions["loops"], parallel=True)  # another warning would be an error
+    assert serial.signatures == parallel.signatures == []
+
+
+def test_machine_code_is_made_under_the_notice_and_its_errors_are_not_swallowed(monkeypatch, capfd):
+    """Numba's part is played here: real machine code takes seconds."""
+
+    def slow(kind, cache):
+        time.sleep(0.3)
+        if cache:
+            raise RuntimeError(f"{said}: no locator available")
+        return lambda function: types.SimpleNamespace(address=0)
+
+    for name, value in (("_cache_warned", False), ("_compiling_noticed", False), ("_PATIENCE", 0.01)):
+        monkeypatch.setattr(jit, name, value)
+    monkeypatch.setattr(llvm, "_provided", {})
+    monkeypatch.setattr(llvm.binding, "add_symbol", lambda name, address: None)
+    monkeypatch.setattr(numba, "cfunc", slow)
+    said = "cannot cache function"
+    with pytest.warns(MinicnnWarning):
+        llvm.provide("tile", 4)
+    assert capfd.readouterr().err == "minicnn: compiling kernels, once on this machine: some 20 seconds.\n"
+    said = "out of luck"
+    with pytest.raises(RuntimeError, match="out of luck"):
+        llvm.provide("tile", 8)
+    assert ("tile", 8) not in llvm._provided
         subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stderr
         for _ in range(2)
     )
