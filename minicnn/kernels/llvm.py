@@ -51,6 +51,8 @@ NEON = VectorUnit(16, (16, 14, 9, 6), (6, 3))  # 32 registers
 
 def vector_unit() -> VectorUnit | None:
     """The vector unit of the CPU that Numba compiles for; None if it has no fused multiply-add on vectors."""
+    if binding.get_process_triple().startswith(("aarch64", "arm64")):
+        return NEON  # a part of every 64-bit ARM, whether LLVM lists it or not
     if numba.config.CPU_NAME == "generic":
         return None
     named = numba.config.CPU_FEATURES
@@ -59,8 +61,6 @@ def vector_unit() -> VectorUnit | None:
         return AVX512
     if {"+avx2", "+fma"} <= features:
         return AVX2
-    if "+neon" in features:
-        return NEON
     return None
 
 
