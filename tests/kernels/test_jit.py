@@ -87,16 +87,7 @@ def fitted_weights():
     return model.get_weights()
 
 
-@pytest.fixture
-def threads():
-    before = get_num_threads()
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("Numba has a pool of one thread on this machine.")
-    yield set_num_threads
-    set_num_threads(before)
-
-
-@pytest.mark.parametrize("compute", [everything, fitted_weights])
+@pytest.mark.parametrize("compute", [everything, fitted_weights, trained_and_predicted])
 def test_bits_do_not_depend_on_the_number_of_threads(threads, compute):
     results = []
     for count in (1, 2, numba.config.NUMBA_NUM_THREADS):
