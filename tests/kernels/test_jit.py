@@ -20,6 +20,7 @@ from minicnn.geometry import place_windows
 from minicnn.kernels import NUMBA, convolution, jit, llvm
 from minicnn.kernels.dropout import dropout_key
 from minicnn.kernels.jit import Kernel, get_num_threads, set_num_threads
+from tests.small_models import trained_and_predicted
 
 layers = minicnn.layers
 
@@ -147,9 +148,9 @@ def test_a_forked_child_computes_the_same_bits():
 
 
 def all_kernels():
-    """Every compiled kernel, by name: those of the set and the others of the kernel files."""
-    for module in vars(minicnn.kernels).values():
-        if inspect.ismodule(module) and module.__name__.startswith("minicnn.kernels."):
+    """Every compiled kernel, by name: those of the set, the others of the kernel files, and those of the steps."""
+    for module in [*vars(minicnn.kernels).values(), *vars(minicnn.steps).values()]:
+        if inspect.ismodule(module) and module.__name__.startswith(("minicnn.kernels.", "minicnn.steps.")):
             yield from ((f"{module.__name__}.{k}", v) for k, v in vars(module).items() if isinstance(v, Kernel))
 
 
@@ -168,6 +169,7 @@ def test_one_signature_a_dtype():
         assert NUMBA.conv2d(x[:0], kernel, bias, windows).shape == (0, 6, 6, 3)
     everything()
     fitted_weights()
+    trained_and_predicted()
     many = {}
     for name, kernel in all_kernels():
         dtypes = collections.Counter(
@@ -178,6 +180,8 @@ def test_one_signature_a_dtype():
             many[name] = kernel.signatures
     assert not many
     assert len(NUMBA.conv2d.signatures) == 2  # the test looked at something
+    if llvm.vector_unit() is not None:
+        assert minicnn.steps.winograd_kernels.winograd_forward.signatures
 
 
 def test_loops_are_plain_python():
@@ -196,6 +200,11 @@ def test_the_user_is_told_while_kernels_compile_and_only_then(tmp_path):
     )
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     cold, warm = (
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stderr
+        for _ in range(2)
+    )
+    assert cold == "minicnn: compiling kernels, once on this machine: some 20 seconds.\n"
+    assert warm == ""
 
 
 def test_without_a_folder_to_cache_in_kernels_are_compiled_and_the_user_is_warned_once(monkeypatch):
@@ -230,8 +239,3 @@ def test_machine_code_is_made_under_the_notice_and_its_errors_are_not_swallowed(
     with pytest.raises(RuntimeError, match="out of luck"):
         llvm.provide("tile", 8)
     assert ("tile", 8) not in llvm._provided
-        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stderr
-        for _ in range(2)
-    )
-    assert cold == "minicnn: compiling kernels, once on this machine: some 20 seconds.\n"
-    assert warm == ""
