@@ -20,6 +20,7 @@ Against the blocked im2col and np.dot it makes LeNet's convolutions 3 to 5 times
 for BLAS to warm up on) and needs no im2col buffer anywhere. jit.py and tiles.py import it, when a kernel is compiled.
 """
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +113,7 @@ def _symbol(name: str, dtype: Any) -> str:
 
 
 _provided: dict[tuple[str, int], Any] = {}
+_providing = threading.RLock()  # two Python threads may make their first plans at once
 
 
 def provide(name: str, itemsize: int) -> None:
@@ -121,8 +123,13 @@ def provide(name: str, itemsize: int) -> None:
     Compiled on its own, and cached if there is a place for it: as a part of each kernel it would double the time that
     compiling takes. Under NUMBA_DISABLE_JIT=1 nothing calls it.
     """
-    if (name, itemsize) in _provided or numba.config.DISABLE_JIT:
-        return
+    with _providing:
+        if (name, itemsize) not in _provided and not numba.config.DISABLE_JIT:
+            _provided[name, itemsize] = _provide(name, itemsize)
+
+
+def _provide(name: str, itemsize: int) -> Any:
+    """The compiled function, which must not be freed: kernels have its address."""
     functions = {"tile": (_tile_of_float32, _tile_of_float64), "pooled": (_pooled_of_float32, _pooled_of_float64)}
     dtype, function = (types.float32, functions[name][0]) if itemsize == 4 else (types.float64, functions[name][1])
     pointers, integers = (3, 11) if name == "tile" else (4, 14)
@@ -131,7 +138,7 @@ def provide(name: str, itemsize: int) -> None:
     with notice_of_compiling():
         compiled = cached_if_possible(lambda cache: numba.cfunc(kind, cache=cache)(function))
     binding.add_symbol(_symbol(name, dtype), compiled.address)
-    _provided[name, itemsize] = compiled
+    return compiled
 
 
 def _tile_of_float32(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add):  # type: ignore[no-untyped-def]
