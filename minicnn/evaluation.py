@@ -235,7 +235,11 @@ class Evaluator(Feeding):
         return plan
 
     def plan(self) -> Plan:
-        """The steps that training runs through (predicting, before compile); print it to see them."""
+        """The steps that training runs through (predicting, before compile); print it to see them.
+
+        Predicting runs through the same, but for the last layer of LogitsStep, which it takes as a whole. Where a step
+        uses Winograd's algorithm in one of the two alone, what is printed says so.
+        """
         self._need_built("plan")
         return self._plan(self.loss)
 

@@ -73,9 +73,9 @@ class Trainer(Evaluator):
 
         optimizer, loss, metrics: names, classes, instances or configs. steps: "auto" lets the plan fuse layers where a
         fused step exists, "layers" runs every layer on its own, and ["ConvolutionStep", "DenseStep"] takes the fused
-        steps of these names alone; print plan() to see them. run_eagerly, steps_per_execution, jit_compile and
-        auto_scale_loss change nothing here and are taken so that Keras code runs. Raises ConfigError for what is
-        unknown.
+        steps of these names alone, in predicting too; print plan() to see them. run_eagerly, steps_per_execution,
+        jit_compile and auto_scale_loss change nothing here and are taken so that Keras code runs. Raises ConfigError
+        for what is unknown.
         """
         allowed = check_steps(steps)
         if loss_weights is not None:

@@ -4,6 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 PACKAGE = Path(__file__).resolve().parents[1] / "minicnn"
@@ -44,3 +45,17 @@ def clear_stale_kernels(folders=KERNEL_FOLDERS, numba_cache_dir=NUMBA_CACHE_DIR)
 
 
 clear_stale_kernels()
+
+
+@pytest.fixture
+def threads():
+    """set_num_threads, for numbers up to 2; afterwards the number is as before."""
+    import numba
+
+    from minicnn.config import get_num_threads, set_num_threads
+
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("Numba has a pool of one thread on this machine.")
+    before = get_num_threads()
+    yield set_num_threads
+    set_num_threads(before)

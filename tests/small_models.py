@@ -1,9 +1,9 @@
-"""Models that train in no time, data for them, and comparisons of their weights."""
+"""Models that train in no time, one with all fused steps, data for them, and comparisons of their weights."""
 
 import numpy as np
 
 from minicnn import Input, Sequential, optimizers
-from minicnn.layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+from minicnn.layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 
 SAMPLE, CLASSES, COUNT = (6, 6, 2), 3, 22
 RNG = np.random.default_rng(3)
@@ -57,6 +57,40 @@ def small(**kwargs):
         Dense(3, activation="softmax"),
     ]
     return Sequential(layers, **{"seed": 0, **kwargs})
+
+
+def with_every_fused_step(seed=0, optimizer="adam", **kwargs):
+    """Compiled, for images of 24x24x2 and 4 classes; the second convolution is Winograd's, in predicting too.
+
+    tests/steps/test_plan.py holds it to its name.
+    """
+    layers = [
+        Input((24, 24, 2)),
+        *(Conv2D(48, 3, padding="same", activation="relu"), MaxPooling2D(2)),  # ConvolutionStep
+        *(Conv2D(64, 3, padding="same", activation="relu"), BatchNormalization(), MaxPooling2D(2)),  # Normalized...
+        Conv2D(48, 3, padding="same", activation="tanh"),  # WinogradStep
+        *(BatchNormalization(), AveragePooling2D(2)),  # NormalizationPoolStep
+        Conv2D(8, 5, padding="same"),  # ValidTapsStep, on a map of 3x3
+        Flatten(),
+        Dropout(0.3),
+        Dense(10, activation="relu"),  # DenseStep
+        Dense(4, activation="softmax"),
+    ]
+    model = Sequential(layers, seed=seed, **kwargs)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    return model
+
+
+def images_for_every_fused_step(seed=0, count=40):
+    rng = np.random.default_rng(seed)
+    return rng.random((count, 24, 24, 2), np.float32), rng.integers(0, 4, count)
+
+
+def trained_and_predicted(seed=0):
+    """The weights of the model with every fused step after two batches, and predictions by them."""
+    model, (x, y) = with_every_fused_step(seed), images_for_every_fused_step(seed)
+    model.fit(x, y, batch_size=32, verbose=0)
+    return [*model.get_weights(), model.predict(x, batch_size=32, verbose=0)]
 
 
 def compiled(model, optimizer="adam"):

@@ -25,8 +25,9 @@ def dropout_key(seed: int, step: int, position: int) -> tuple[np.uint32, np.uint
 def hash_index(index: int, key0: np.uint32, key1: np.uint32) -> np.uint32:
     """32 well-mixed bits from an index and a key: two rounds of multiply and shift, a key word before each.
 
-    Constants: C. Wellons, "Prospecting for hash functions" (2018), lowbias32. Every operation is wrapped in uint32,
-    since Numba would widen it.
+    Form: lowbias32 of C. Wellons, "Prospecting for hash functions" (2018). Shifts and multipliers, 16 21f0aaad 15
+    735a2d97 15: found later by TheIronBorn with Wellons' program (issue 19 of github.com/skeeto/hash-prospector). The
+    key words are added here. Every operation is wrapped in uint32, since Numba would widen it.
     """
     h = np.uint32(np.uint32(index) ^ key0)
     h = np.uint32(h ^ np.uint32(h >> np.uint32(16)))

@@ -50,7 +50,17 @@ _forked = False
 def _after_fork_in_child() -> None:
     global _forked, _compile_lock
     _compile_lock = threading.RLock()  # another thread of the parent may have held it
-    _forked = _parallel_started  # OpenMP's threads are not there any more, and waiting for them kills the child
+    # OpenMP's threads are not there any more, and waiting for them kills the child.
+    _forked = _parallel_started or _numba_has_threads()
+
+
+def _numba_has_threads() -> bool:
+    """Whether Numba has started its threads: the caller's own parallel code may have, where no kernel of ours ran."""
+    threading_layer = getattr(sys.modules.get("numba"), "threading_layer", None)
+    try:
+        return threading_layer is not None and bool(threading_layer())
+    except ValueError:  # what Numba raises before
+        return False
 
 
 if hasattr(os, "register_at_fork"):
@@ -79,7 +89,7 @@ class Kernel:
 
     Arrays are handed on C-contiguous and writable (a copy is made of one that is not), so that each dtype compiles
     once; an array that the kernel writes to must be so already. In a child forked after kernels have run, the same
-    source runs compiled serially, with equal bits.
+    source runs compiled serially, with equal bits. Under NUMBA_DISABLE_JIT=1 the loops run as they are.
     """
 
     def __init__(self, loops: Callable[..., Any], uses_blas: bool) -> None:
@@ -89,11 +99,13 @@ class Kernel:
 
     def __call__(self, *args: Any) -> Any:
         args = tuple([_plain(a) if isinstance(a, np.ndarray) else a for a in args])
+        run = self._dispatcher(parallel=not _forked)
+        if run is self.loops:
+            with np.errstate(all="ignore"):  # compiled code does not warn
+                return run(*args)
         if _forked:
-            run = self._dispatcher(parallel=False)
             with self._blas(), self._notice(run):
                 return run(*args)
-        run = self._dispatcher(parallel=True)
         _enter_thread_pool()
         if _pool_is_reentrant and run.overloads:  # nothing to wait for or to tell
             with self._blas():
@@ -102,7 +114,7 @@ class Kernel:
             return run(*args)
 
     def _notice(self, run: Any) -> Any:
-        return nullcontext() if run.overloads else _notice_of_compiling()
+        return nullcontext() if run.overloads else notice_of_compiling()
 
     def _dispatcher(self, parallel: bool) -> Any:
         if parallel not in self._dispatchers:
@@ -114,7 +126,7 @@ class Kernel:
     @property
     def signatures(self) -> list[Any]:
         """The argument types compiled so far, of the parallel and the serial version."""
-        return [s for d in self._dispatchers.values() for s in d.signatures]
+        return [s for d in self._dispatchers.values() if d is not self.loops for s in d.signatures]
 
 
 def _plain(array: Array) -> Array:
@@ -126,17 +138,24 @@ def _plain(array: Array) -> Array:
 def _compile(function: Callable[..., Any], parallel: bool) -> Any:
     import numba
 
+    if numba.config.DISABLE_JIT:
+        return function
     # Numba's cache goes by this name and by the time of this function's file, not by the options or by helpers' files.
     name = f"{function.__qualname__}{'' if parallel else '_serial'}_{_version_of_the_sources()}"
     copy = types.FunctionType(function.__code__, _compiled_globals(function), function.__name__, function.__defaults__)
     copy.__module__, copy.__qualname__ = function.__module__, name
+    return cached_if_possible(lambda cache: numba.njit(parallel=parallel, cache=cache, **_OPTIONS)(copy))
+
+
+def cached_if_possible(compile_it: Callable[[bool], Any]) -> Any:
+    """compile_it(True), cached on disk; where no cache folder can be written, compile_it(False) and one warning."""
     try:
-        return numba.njit(parallel=parallel, cache=True, **_OPTIONS)(copy)
-    except RuntimeError as error:  # raised by Numba where no cache folder can be written
+        return compile_it(True)
+    except RuntimeError as error:
         if "cannot cache" not in str(error):
             raise
         _warn_once_about_the_cache()
-        return numba.njit(parallel=parallel, **_OPTIONS)(copy)
+        return compile_it(False)
 
 
 @cache
@@ -182,7 +201,7 @@ _compiling_noticed = False
 
 
 @contextmanager
-def _notice_of_compiling() -> Iterator[None]:
+def notice_of_compiling() -> Iterator[None]:
     """Tell the user, once a process, why a first call takes so long, if it does."""
     timer = threading.Timer(_PATIENCE, _tell_of_compiling)
     timer.daemon = True

@@ -20,6 +20,7 @@ Against the blocked im2col and np.dot it makes LeNet's convolutions 3 to 5 times
 for BLAS to warm up on) and needs no im2col buffer anywhere. jit.py and tiles.py import it, when a kernel is compiled.
 """
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ import numba
 from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from minicnn.kernels.jit import cached_if_possible, notice_of_compiling
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ NEON = VectorUnit(16, (16, 14, 9, 6), (6, 3))  # 32 registers
 
 def vector_unit() -> VectorUnit | None:
     """The vector unit of the CPU that Numba compiles for; None if it has no fused multiply-add on vectors."""
+    if binding.get_process_triple().startswith(("aarch64", "arm64")):
+        return NEON  # a part of every 64-bit ARM, whether LLVM lists it or not
     if numba.config.CPU_NAME == "generic":
         return None
     named = numba.config.CPU_FEATURES
@@ -57,8 +62,6 @@ def vector_unit() -> VectorUnit | None:
         return AVX512
     if {"+avx2", "+fma"} <= features:
         return AVX2
-    if "+neon" in features:
-        return NEON
     return None
 
 
@@ -110,6 +113,7 @@ def _symbol(name: str, dtype: Any) -> str:
 
 
 _provided: dict[tuple[str, int], Any] = {}
+_providing = threading.RLock()  # two Python threads may make their first plans at once
 
 
 def provide(name: str, itemsize: int) -> None:
@@ -117,21 +121,24 @@ def provide(name: str, itemsize: int) -> None:
     that kernels call it by.
 
     Compiled on its own, and cached if there is a place for it: as a part of each kernel it would double the time that
-    compiling takes.
+    compiling takes. Under NUMBA_DISABLE_JIT=1 nothing calls it.
     """
-    if (name, itemsize) in _provided:
-        return
+    with _providing:
+        if (name, itemsize) not in _provided and not numba.config.DISABLE_JIT:
+            _provided[name, itemsize] = _provide(name, itemsize)
+
+
+def _provide(name: str, itemsize: int) -> Any:
+    """The compiled function, which must not be freed: kernels have its address."""
     functions = {"tile": (_tile_of_float32, _tile_of_float64), "pooled": (_pooled_of_float32, _pooled_of_float64)}
     dtype, function = (types.float32, functions[name][0]) if itemsize == 4 else (types.float64, functions[name][1])
     pointers, integers = (3, 11) if name == "tile" else (4, 14)
     pointer = types.CPointer(dtype)  # type: ignore[attr-defined]
     kind = types.void(*[pointer] * pointers, *[types.intp] * integers)
-    try:
-        compiled = numba.cfunc(kind, cache=True)(function)
-    except RuntimeError:  # no folder to cache in: jit.py warns of it
-        compiled = numba.cfunc(kind)(function)
+    with notice_of_compiling():
+        compiled = cached_if_possible(lambda cache: numba.cfunc(kind, cache=cache)(function))
     binding.add_symbol(_symbol(name, dtype), compiled.address)
-    _provided[name, itemsize] = compiled
+    return compiled
 
 
 def _tile_of_float32(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add):  # type: ignore[no-untyped-def]

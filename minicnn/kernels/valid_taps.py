@@ -19,6 +19,9 @@ sheet's AlexNet take 24 ms instead of 222 with blocked im2col and BLAS, its dens
 
 Of its limit that dense layer's forward pass reaches 71 % at batch 256, 63 at 128 and 53 at 64: packing its 64 MB takes
 2.7 ms of each pass, however many images share them, and no product runs meanwhile.
+
+Source of the product for each tap: Vasudevan, Anderson and Gregg 2017, "Parallel multi channel convolution using
+general matrix multiplication". Here the taps in the padding are left out of it.
 """
 
 import numpy as np

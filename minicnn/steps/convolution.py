@@ -19,7 +19,7 @@ from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
 from minicnn.losses import Loss
 from minicnn.steps.convolution_kernels import convolution_backward, convolution_forward
 from minicnn.steps.pool_parts import AVERAGE_POOL, MAX_POOL, NO_POOL
-from minicnn.steps.pooled import PooledPrediction, pooled_prediction
+from minicnn.steps.pooled import PooledPrediction, pooled_prediction, winograd_remark
 from minicnn.typing import Array
 
 _NOTHING = (0, 0, 0, 0)
@@ -30,7 +30,7 @@ class ConvolutionStep:
     """Conv2D, and the pool that follows if it is one of 2x2; convolution_kernels.py says how.
 
     code: of the activation (kernels/fused.py). pool: NO_POOL, MAX_POOL or AVERAGE_POOL. few, scatter: which
-    variants of the products (kernels/direct.py).
+    variants of the products (kernels/direct.py). winograd: whether predicting may use Winograd's algorithm.
     """
 
     convolution: Conv2D
@@ -41,6 +41,7 @@ class ConvolutionStep:
     few: bool
     scatter: bool
     tiling: Tiling
+    winograd: bool
 
     @property
     def layers(self) -> Sequence[Layer]:
@@ -49,7 +50,7 @@ class ConvolutionStep:
     @cached_property
     def predicting(self) -> PooledPrediction:
         """For a step with a pool."""
-        return pooled_prediction(self.convolution, self.windows, self.code, self.pool, self.few)
+        return pooled_prediction(self.convolution, self.windows, self.code, self.pool, self.few, self.winograd)
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         windows, layer = self.windows, self.convolution
@@ -83,7 +84,8 @@ class ConvolutionStep:
         return dx if need_dx else None
 
     def __str__(self) -> str:
-        return f"ConvolutionStep({', '.join(str(layer) for layer in self.layers)})"
+        remark = winograd_remark(False, self.pool != NO_POOL and self.predicting.grid is not None)
+        return f"ConvolutionStep({', '.join(str(layer) for layer in self.layers)}){remark}"
 
 
 def activation_code(activation: activations.Activation) -> int | None:
@@ -102,7 +104,9 @@ def filters_are_few(filters: int, windows: Windows, lanes: int) -> bool:
     return 2 * filters <= lanes and windows.sw == 1
 
 
-def convolution_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[ConvolutionStep, int] | None:
+def convolution_rule(
+    layers: Sequence[Layer], i: int, loss: Loss | None, winograd: bool = True
+) -> tuple[ConvolutionStep, int] | None:
     """Conv2D without dilation, with an activation that fused steps know, on a CPU with a vector unit."""
     layer = layers[i]
     if type(layer) is not Conv2D or layer.input_shape is None or layer.dtype is None:
@@ -118,7 +122,7 @@ def convolution_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tupl
     pool = _fusible_pool(pooling, windows, code)
     scatter = max(windows.sh, windows.sw) > 1 or scattering_pays(layer.input_shape[2], tiling.lanes)
     few = filters_are_few(layer.filters, windows, tiling.lanes)
-    step = ConvolutionStep(layer, pooling if pool else None, windows, code, pool, few, scatter, tiling)
+    step = ConvolutionStep(layer, pooling if pool else None, windows, code, pool, few, scatter, tiling, winograd)
     return step, len(step.layers)
 
 

@@ -13,6 +13,8 @@ x̂ = (picked − mean) / √(variance + epsilon) the sums are those of one laye
     dgamma = Σ dy·x̂,   dbeta = Σ dy
 
 For the mean, picked is the mean of the window, and the same holds, since x̂ is linear in x.
+
+Source of the normalization and its derivatives: Ioffe and Szegedy 2015, "Batch normalization".
 """
 
 import numpy as np

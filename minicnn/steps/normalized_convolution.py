@@ -13,7 +13,7 @@ from minicnn.losses import Loss
 from minicnn.steps.convolution import ConvolutionStep, convolution_rule
 from minicnn.steps.normalization import NormalizationPoolStep, normalization_pool_rule
 from minicnn.steps.pool_parts import AVERAGE_POOL, MAX_POOL, NO_POOL
-from minicnn.steps.pooled import PooledPrediction, pooled_prediction
+from minicnn.steps.pooled import PooledPrediction, pooled_prediction, winograd_remark
 from minicnn.steps.winograd import WinogradStep, winograd_rule
 from minicnn.typing import Array
 
@@ -33,8 +33,8 @@ class NormalizedConvolutionStep:
     def predicting(self) -> PooledPrediction:
         """The convolution and the pool."""
         first, pool = self.convolution, MAX_POOL if self.normalization.largest else AVERAGE_POOL
-        few = isinstance(first, ConvolutionStep) and first.few
-        return pooled_prediction(first.convolution, first.windows, first.code, pool, few)
+        few, winograd = (first.few, first.winograd) if isinstance(first, ConvolutionStep) else (False, True)
+        return pooled_prediction(first.convolution, first.windows, first.code, pool, few, winograd)
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         if not run.keep and not run.training:
@@ -52,17 +52,19 @@ class NormalizedConvolutionStep:
         return self.convolution.backward(gradient, first_saved, run, need_dx)
 
     def __str__(self) -> str:
-        return f"NormalizedConvolutionStep({', '.join(str(layer) for layer in self.layers)})"
+        remark = winograd_remark(isinstance(self.convolution, WinogradStep), self.predicting.grid is not None)
+        return f"NormalizedConvolutionStep({', '.join(str(layer) for layer in self.layers)}){remark}"
 
 
 def normalized_convolution_rule(
-    layers: Sequence[Layer], i: int, loss: Loss | None
+    layers: Sequence[Layer], i: int, loss: Loss | None, winograd: bool = True
 ) -> tuple[NormalizedConvolutionStep, int] | None:
-    """What winograd_rule or convolution_rule and then normalization_pool_rule would take, unless a mean of another
-    activation than relu is asked for."""
+    """What winograd_rule (if it may be asked) or convolution_rule and then normalization_pool_rule would take, unless a
+    mean of another activation than relu is asked for."""
     if i + 2 >= len(layers):
         return None
-    answer = winograd_rule(layers, i, loss) or convolution_rule(layers, i, loss)
+    by_winograd = winograd_rule(layers, i, loss) if winograd else None
+    answer = by_winograd or convolution_rule(layers, i, loss, winograd)
     following = normalization_pool_rule(layers, i + 1, loss)
     if answer is None or following is None:
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -202,6 +203,13 @@ FUSED: dict[str, Rule] = {
 }
 """The fast paths by the names of their steps, each before the ones it goes before."""
 
+WITHOUT_WINOGRAD: dict[str, Rule] = {
+    **FUSED,
+    "NormalizedConvolutionStep": partial(normalized_convolution_rule, winograd=False),
+    "ConvolutionStep": partial(convolution_rule, winograd=False),
+}
+"""FUSED where WinogradStep may not be taken: other steps do without Winograd's algorithm then, in predicting too."""
+
 RULES: tuple[Rule, ...] = (logits_rule, *FUSED.values(), layer_rule)
 """All rules, in their order."""
 
@@ -223,7 +231,8 @@ def rules_for(steps: str | tuple[str, ...]) -> tuple[Rule, ...]:
     """The rules that make a plan of what check_steps returned."""
     if isinstance(steps, str):
         return RULES if steps == "auto" else LAYER_RULES
-    return (logits_rule, *(FUSED[name] for name in steps), layer_rule)
+    fused = FUSED if "WinogradStep" in steps else WITHOUT_WINOGRAD
+    return (logits_rule, *(fused[name] for name in steps), layer_rule)
 
 
 def make_plan(layers: Sequence[Layer], loss: Loss | None = None, rules: Sequence[Rule] = RULES) -> Plan:

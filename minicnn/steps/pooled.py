@@ -59,9 +59,11 @@ class PooledPrediction:
         return y
 
 
-def pooled_prediction(layer: Conv2D, windows: Windows, code: int, pool: int, few: bool) -> PooledPrediction:
+def pooled_prediction(
+    layer: Conv2D, windows: Windows, code: int, pool: int, few: bool, winograd: bool
+) -> PooledPrediction:
     """For a built layer on a CPU with a vector unit. code: of the activation (kernels/fused.py); pool: MAX_POOL, or
-    AVERAGE_POOL for relu alone; few: of ConvolutionStep."""
+    AVERAGE_POOL for relu alone; few: of ConvolutionStep; winograd: whether Winograd's way may be taken."""
     assert layer.dtype is not None
     assert layer.input_shape is not None
     tiling, pooled_tiling = tiling_for(layer.dtype.itemsize), pooled_tiling_for(layer.dtype.itemsize)
@@ -69,7 +71,7 @@ def pooled_prediction(layer: Conv2D, windows: Windows, code: int, pool: int, few
     assert pooled_tiling is not None
     height, width, channels = layer.input_shape
     windows = windows._replace(oh=windows.oh // 2 * 2, ow=windows.ow // 2 * 2)
-    winograd = pooled_winograd_pays(layer, channels, windows, tiling)
+    winograd = winograd and pooled_winograd_pays(layer, channels, windows, tiling)
     grid = grid_of((height, width), windows, transform_for(layer.dtype.name).m) if winograd else None
     return PooledPrediction(layer, windows, code, pool, few, tiling, pooled_tiling, grid)
 
@@ -83,3 +85,11 @@ def pooled_winograd_pays(layer: Conv2D, channels: int, windows: Windows, tiling:
         return False
     whole = channels % tiling.lanes == 0 and layer.filters % tiling.lanes == 0
     return whole and channels >= 32 and layer.filters >= 64 and windows.oh * windows.ow >= 36
+
+
+def winograd_remark(training: bool, predicting: bool) -> str:
+    """What a printed plan says behind a step's layers: when the convolution is Winograd's."""
+    if not training and not predicting:
+        return ""
+    when = "" if training and predicting else " in training" if training else " in predicting"
+    return f", by Winograd's algorithm{when}"

@@ -11,6 +11,9 @@ lenet5 3.1 and 1.6, of cnn_cifar10 with its normalization 43 and 17.
 The last three are those of a batch normalization with fixed statistics, if there is one. All of it is monotonic, so
 that the largest y is that of the largest convolution, or of the smallest where scale is negative: there, kernel and
 bias are negated, and what was pooled is negated back.
+
+Sources: the tiles are llvm.py's (Goto and van de Geijn 2008); with fixed statistics a batch normalization is a linear
+map (Ioffe and Szegedy 2015, §3.1).
 """
 
 import numpy as np

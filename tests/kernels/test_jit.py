@@ -7,17 +7,20 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import types
 
 import numba
 import numpy as np
 import pytest
 
 import minicnn
-from minicnn.errors import ConfigError
+from minicnn.errors import ConfigError, MinicnnWarning
 from minicnn.geometry import place_windows
-from minicnn.kernels import NUMBA, convolution, jit
+from minicnn.kernels import NUMBA, convolution, jit, llvm
 from minicnn.kernels.dropout import dropout_key
 from minicnn.kernels.jit import Kernel, get_num_threads, set_num_threads
+from tests.small_models import trained_and_predicted
 
 layers = minicnn.layers
 
@@ -85,16 +88,7 @@ def fitted_weights():
     return model.get_weights()
 
 
-@pytest.fixture
-def threads():
-    before = get_num_threads()
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("Numba has a pool of one thread on this machine.")
-    yield set_num_threads
-    set_num_threads(before)
-
-
-@pytest.mark.parametrize("compute", [everything, fitted_weights])
+@pytest.mark.parametrize("compute", [everything, fitted_weights, trained_and_predicted])
 def test_bits_do_not_depend_on_the_number_of_threads(threads, compute):
     results = []
     for count in (1, 2, numba.config.NUMBA_NUM_THREADS):
@@ -154,9 +148,9 @@ def test_a_forked_child_computes_the_same_bits():
 
 
 def all_kernels():
-    """Every compiled kernel, by name: those of the set and the others of the kernel files."""
-    for module in vars(minicnn.kernels).values():
-        if inspect.ismodule(module) and module.__name__.startswith("minicnn.kernels."):
+    """Every compiled kernel, by name: those of the set, the others of the kernel files, and those of the steps."""
+    for module in [*vars(minicnn.kernels).values(), *vars(minicnn.steps).values()]:
+        if inspect.ismodule(module) and module.__name__.startswith(("minicnn.kernels.", "minicnn.steps.")):
             yield from ((f"{module.__name__}.{k}", v) for k, v in vars(module).items() if isinstance(v, Kernel))
 
 
@@ -175,6 +169,7 @@ def test_one_signature_a_dtype():
         assert NUMBA.conv2d(x[:0], kernel, bias, windows).shape == (0, 6, 6, 3)
     everything()
     fitted_weights()
+    trained_and_predicted()
     many = {}
     for name, kernel in all_kernels():
         dtypes = collections.Counter(
@@ -185,6 +180,8 @@ def test_one_signature_a_dtype():
             many[name] = kernel.signatures
     assert not many
     assert len(NUMBA.conv2d.signatures) == 2  # the test looked at something
+    if llvm.vector_unit() is not None:
+        assert minicnn.steps.winograd_kernels.winograd_forward.signatures
 
 
 def test_loops_are_plain_python():
@@ -208,3 +205,37 @@ def test_the_user_is_told_while_kernels_compile_and_only_then(tmp_path):
     )
     assert cold == "minicnn: compiling kernels, once on this machine: some 20 seconds.\n"
     assert warm == ""
+
+
+def test_without_a_folder_to_cache_in_kernels_are_compiled_and_the_user_is_warned_once(monkeypatch):
+    monkeypatch.setattr(jit, "_cache_warned", False)
+    functions = {"__name__": "typed"}
+    exec("def loops(x):\n    return x", functions)  # stands in no file, so that Numba finds no place for its cache
+    with pytest.warns(MinicnnWarning, match="set NUMBA_CACHE_DIR to a folder that can be written"):
+        serial = jit._compile(functions["loops"], parallel=False)
+    parallel = jit._compile(functions["loops"], parallel=True)  # another warning would be an error
+    assert serial.signatures == parallel.signatures == []
+
+
+def test_machine_code_is_made_under_the_notice_and_its_errors_are_not_swallowed(monkeypatch, capfd):
+    """Numba's part is played here: real machine code takes seconds."""
+
+    def slow(kind, cache):
+        time.sleep(0.3)
+        if cache:
+            raise RuntimeError(f"{said}: no locator available")
+        return lambda function: types.SimpleNamespace(address=0)
+
+    for name, value in (("_cache_warned", False), ("_compiling_noticed", False), ("_PATIENCE", 0.01)):
+        monkeypatch.setattr(jit, name, value)
+    monkeypatch.setattr(llvm, "_provided", {})
+    monkeypatch.setattr(llvm.binding, "add_symbol", lambda name, address: None)
+    monkeypatch.setattr(numba, "cfunc", slow)
+    said = "cannot cache function"
+    with pytest.warns(MinicnnWarning):
+        llvm.provide("tile", 4)
+    assert capfd.readouterr().err == "minicnn: compiling kernels, once on this machine: some 20 seconds.\n"
+    said = "out of luck"
+    with pytest.raises(RuntimeError, match="out of luck"):
+        llvm.provide("tile", 8)
+    assert ("tile", 8) not in llvm._provided

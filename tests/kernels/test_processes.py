@@ -1,4 +1,5 @@
-"""Fused steps in Numba's two thread pools, in joblib's workers, and from an installation that cannot be written."""
+"""Fused steps in Numba's two thread pools, in pools of any size, in joblib's workers, after a fork, without compiling,
+and from an installation that cannot be written."""
 
 import os
 import shutil
@@ -7,26 +8,25 @@ import sys
 from pathlib import Path
 
 import joblib
-import numpy as np
 import pytest
 
 import minicnn
-from minicnn import layers
+from tests.small_models import trained_and_predicted
 
 PACKAGE = Path(minicnn.__file__).parent
 
 AT_ONCE = """
 import sys, threading
 import numba
-from tests.kernels.test_processes import trained_and_predicted
+from tests.kernels.test_processes import bits
 
-alone = [trained_and_predicted(seed) for seed in range(2)]
+alone = [bits(seed) for seed in range(2)]
 assert numba.threading_layer() == sys.argv[1], numba.threading_layer()
 together = [[], []]
 
 def work(seed):
     for _ in range(3):
-        together[seed].append(trained_and_predicted(seed))
+        together[seed].append(bits(seed))
 
 workers = [threading.Thread(target=work, args=(seed,)) for seed in range(2)]
 for worker in workers:
@@ -35,6 +35,46 @@ for worker in workers:
     worker.join()
 assert together == [[alone[seed]] * 3 for seed in range(2)]
 print("equal bits")
+"""
+
+POOL_OF_ANY_SIZE = """
+import hashlib
+from tests.kernels.test_processes import bits
+
+print(hashlib.sha256(bits(0)).hexdigest())
+"""
+
+FORKED = """
+import os
+import numba
+import numpy as np
+from minicnn.kernels import NUMBA
+
+numba.set_num_threads(1)  # starts Numba's threads, as parallel code of the caller's own does
+child = os.fork()
+if child == 0:
+    print(NUMBA.relu(np.array([-1.0, 2.0])).tolist(), flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+NOT_COMPILED = """
+import numpy as np
+from minicnn import Sequential
+from minicnn.layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D
+
+x, y = np.random.default_rng(0).random((3, 6, 6, 1), np.float32), np.array([0, 1, 2])
+results = []
+for kernels in ("numba", "numpy"):
+    model = Sequential(
+        [Input((6, 6, 1)), Conv2D(2, 3, activation="relu"), MaxPooling2D(2), BatchNormalization(), Flatten(),
+         Dropout(0.3), Dense(3, activation="softmax")], seed=0, kernels=kernels,
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    results.append([model.train_on_batch(x, y), model.predict(x, verbose=0)])
+for ours, theirs in zip(*results, strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+print("equal")
 """
 
 INSTALLED = """
@@ -54,29 +94,9 @@ model.fit(np.ones((4, 8, 8, 1)), np.zeros((4, 3)), verbose=0)
 """
 
 
-def trained_and_predicted(seed):
-    """The bytes of the weights after an epoch, and of predictions by them; every fused step takes part."""
-    rng = np.random.default_rng(seed)
-    model = minicnn.Sequential(
-        [
-            layers.Input((12, 12, 2)),
-            layers.Conv2D(6, 3, padding="same", activation="relu"),
-            layers.BatchNormalization(),
-            layers.MaxPooling2D(2),
-            layers.Conv2D(20, 3, activation="tanh"),
-            layers.AveragePooling2D(2),
-            layers.Conv2D(8, 3, padding="same"),  # on a map of 2x2: only the taps on it
-            layers.Flatten(),
-            layers.Dropout(0.3),
-            layers.Dense(4, activation="softmax"),
-        ],
-        seed=seed,
-    )
-    model.compile("adam", "sparse_categorical_crossentropy")
-    x, y = rng.random((60, 12, 12, 2)), rng.integers(0, 4, 60)
-    model.fit(x, y, batch_size=32, verbose=0)
-    arrays = [*model.get_weights(), model.predict(x, batch_size=32, verbose=0)]
-    return b"".join(array.tobytes() for array in arrays)
+def bits(seed):
+    """The bytes of the weights of a model with every fused step after an epoch, and of predictions by them."""
+    return b"".join(array.tobytes() for array in trained_and_predicted(seed))
 
 
 def run(code, *arguments, folder=None, **environment):
@@ -106,9 +126,29 @@ def test_two_python_threads_train_and_predict_at_once(pool):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_workers_of_joblib_compute_the_same_bits(backend):
     """Of processes that are new (loky), forked after kernels ran here (multiprocessing), and of threads."""
-    expected = [trained_and_predicted(seed) for seed in range(2)]
-    jobs = [joblib.delayed(trained_and_predicted)(seed) for seed in range(2)]
-    assert joblib.Parallel(n_jobs=2, backend=backend)(jobs) == expected
+    expected = [bits(seed) for seed in range(2)]
+    jobs = [joblib.delayed(bits)(seed) for seed in range(2)]
+    workers = joblib.Parallel(n_jobs=2, backend=backend)
+    if backend == "multiprocessing":
+        workers(jobs[:1])  # compiles the serial kernels, which both would do otherwise
+    assert workers(jobs) == expected
+
+
+def test_bits_do_not_depend_on_the_size_of_the_thread_pool():
+    """Odd pools and one larger than most machines have cores, in which parts of the work fall to threads otherwise."""
+    said = {run(POOL_OF_ANY_SIZE, NUMBA_NUM_THREADS=count).stdout for count in ("1", "3", "5")}
+    assert len(said) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_forked_after_parallel_code_of_the_callers_own_computes():
+    """Numba's threads are not in the child, though no kernel of ours has started them."""
+    assert run(FORKED).stdout == "[0.0, 2.0]\n"
+
+
+def test_without_compiling_the_loops_are_run():
+    done = run(NOT_COMPILED, NUMBA_DISABLE_JIT="1")
+    assert (done.stdout, done.stderr) == ("equal\n", "")
 
 
 def test_an_installation_that_cannot_be_written_caches_in_the_users_folder(tmp_path):

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicnn.config import get_num_threads, set_num_threads
 from minicnn.gradcheck import check_model
 from minicnn.kernels import NUMPY
 from minicnn.kernels.tiles import Tiling, tiling_for
@@ -124,18 +123,15 @@ def test_gradients_against_differences(pool, activation, filters):
     check_model(model, rng.standard_normal((2, 7, 8, 2)), rng.standard_normal((2, 2)), directions=None).assert_ok()
 
 
-def test_bits_do_not_depend_on_the_number_of_threads():
+def test_bits_do_not_depend_on_the_number_of_threads(threads):
     layers = stack((13, 13, 5), 20, 3, 1, "same", "relu", MaxPooling2D, "float32")
     rng = np.random.default_rng(5)
     x = rng.standard_normal((37, 13, 13, 5)).astype("float32")
     dy = rng.standard_normal((37, 6, 6, 20)).astype("float32")
-    results, before = [], get_num_threads()
-    try:
-        for threads in (1, 2) if before > 1 else (1, 1):
-            set_num_threads(threads)
-            results.append(passes([step_of(layers)], x, dy))
-    finally:
-        set_num_threads(before)
+    results = []
+    for count in (1, 2):
+        threads(count)
+        results.append(passes([step_of(layers)], x, dy))
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
 

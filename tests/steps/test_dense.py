@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicnn import losses
-from minicnn.config import get_num_threads, set_num_threads
 from minicnn.gradcheck import check_model
 from minicnn.kernels import NUMPY, dense, valid_taps
 from minicnn.kernels.tiles import Tiling
@@ -121,13 +120,12 @@ def test_gradients_against_differences(size, activation, samples):
     check_model(model, x, y, directions=None).assert_ok()
 
 
-def test_bits_do_not_depend_on_the_number_of_threads(size):
+def test_bits_do_not_depend_on_the_number_of_threads(size, threads):
     layer = built(Dense(150, activation="relu"), 333, "float32")
-    before, results = get_num_threads(), []
-    for threads in (1, 2):
-        set_num_threads(threads)
+    results = []
+    for count in (1, 2):
+        threads(count)
         results.append([passes(step_of(layer), *random_batch(layer, n)) for n in (1, 37)])
-    set_num_threads(before)
     for one, two in zip(*results, strict=True):
         assert [array.tobytes() for array in one] == [array.tobytes() for array in two]
 

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicnn.config import get_num_threads, set_num_threads
 from minicnn.gradcheck import check_model
 from minicnn.kernels import NUMBA, NUMPY
 from minicnn.layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, Flatten, Input, MaxPooling2D, Run
@@ -189,19 +188,16 @@ def plan_with_the_step(model):
     return Plan((steps[0], step, *steps[3:]), plan.loss, plan.output)
 
 
-def test_bits_do_not_depend_on_the_number_of_threads():
-    rng, before = np.random.default_rng(10), get_num_threads()
+def test_bits_do_not_depend_on_the_number_of_threads(threads):
+    rng = np.random.default_rng(10)
     for pool in POOLS:
         layers = stack((11, 12, 24), pool, "float32")
         x = rng.standard_normal((37, 11, 12, 24)).astype(np.float32)
         dy = rng.standard_normal((37, 5, 6, 24)).astype(np.float32)
         results = []
-        try:
-            for threads in (1, 2):
-                set_num_threads(threads)
-                results.append(passes([NormalizationPoolStep(*layers)], x, dy, Run(NUMBA, training=True)))
-        finally:
-            set_num_threads(before)
+        for count in (1, 2):
+            threads(count)
+            results.append(passes([NormalizationPoolStep(*layers)], x, dy, Run(NUMBA, training=True)))
         for name, value in results[0].items():
             np.testing.assert_array_equal(results[1][name], value)
 

@@ -1,9 +1,18 @@
 """The plan follows the model that it is for."""
 
 import numpy as np
+import pytest
 
 from minicnn import Sequential, activations
-from minicnn.layers import Conv2D, Dense, Flatten, Input, Run
+from minicnn.kernels import llvm
+from minicnn.kernels.tiles import pooled_tiling_for, tiling_for
+from minicnn.layers import BatchNormalization, Conv2D, Dense, Flatten, Input, MaxPooling2D, Run
+from minicnn.steps.convolution import ConvolutionStep
+from minicnn.steps.plan import FUSED
+from minicnn.steps.winograd import WinogradStep
+from tests.small_models import images_for_every_fused_step, with_every_fused_step
+
+needs_a_vector_unit = pytest.mark.skipif(llvm.vector_unit() is None, reason="no vector unit: no such steps here")
 
 
 def test_an_exchanged_activation_is_obeyed():
@@ -24,3 +33,65 @@ def test_backward_lets_go_of_what_forward_saved():
     y, saved = plan.forward(x, Run(model.kernels))
     plan.backward(np.ones_like(y), saved, Run(model.kernels))
     assert saved == [None] * len(plan.steps)
+
+
+def fused(plan):
+    """The names of its fused steps."""
+    return {type(step).__name__ for step in plan.steps} & set(FUSED)
+
+
+@needs_a_vector_unit
+def test_the_model_with_every_fused_step_has_them_all():
+    model = with_every_fused_step()
+    for plan in (model.plan(), model._plan(None)):
+        assert fused(plan) == set(FUSED)
+        step = next(step for step in plan.steps if type(step).__name__ == "NormalizedConvolutionStep")
+        assert type(step.convolution) is WinogradStep
+        assert step.predicting.grid is not None
+
+
+@pytest.fixture
+def no_vector_unit(monkeypatch):
+    monkeypatch.setattr(llvm, "vector_unit", lambda: None)
+    for tiling in (tiling_for, pooled_tiling_for):
+        tiling.cache_clear()
+    yield
+    for tiling in (tiling_for, pooled_tiling_for):
+        tiling.cache_clear()
+
+
+def test_a_cpu_without_a_vector_unit_computes_the_same(no_vector_unit):
+    x, y = images_for_every_fused_step(count=9)
+    models = [with_every_fused_step(optimizer="sgd", kernels=kernels) for kernels in ("numba", "numpy")]
+    assert fused(models[0].plan()) == fused(models[0]._plan(None)) == {"NormalizationPoolStep", "DenseStep"}
+    losses = [model.train_on_batch(x, y) for model in models]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    np.testing.assert_allclose(*(model.predict(x, verbose=0) for model in models), rtol=0, atol=1e-5)
+
+
+BY_WINOGRAD = ", by Winograd's algorithm"
+NORMALIZED = ["NormalizedConvolutionStep", "WinogradStep"]
+
+
+@needs_a_vector_unit
+@pytest.mark.parametrize(
+    ("channels", "normalized", "steps", "remark"),
+    [
+        (32, False, "auto", f"{BY_WINOGRAD} in predicting"),
+        (32, False, ["ConvolutionStep", "WinogradStep"], f"{BY_WINOGRAD} in predicting"),
+        (32, False, ["ConvolutionStep"], ""),
+        (32, True, NORMALIZED, f"{BY_WINOGRAD} in predicting"),
+        (64, True, NORMALIZED, BY_WINOGRAD),
+        (64, True, NORMALIZED[:1], ""),
+    ],
+)
+def test_chosen_steps_hold_for_predicting_and_the_plan_tells_how_it_is_done(channels, normalized, steps, remark):
+    layers = [Conv2D(64, 3), *([BatchNormalization()] if normalized else []), MaxPooling2D(2)]
+    model = Sequential([Input((13, 15, channels)), *layers], seed=0)
+    model.compile("sgd", "mse", steps=steps)
+    for plan in (model.plan(), model._plan(None)):
+        (step,) = plan.steps
+        assert (step.predicting.grid is None) == (remark == "")
+        assert str(plan).endswith(f"'){remark}" if remark else ")")
+        trained = step.convolution if normalized else step
+        assert type(trained) is (WinogradStep if remark == BY_WINOGRAD else ConvolutionStep)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicnn.config import get_num_threads, set_num_threads
 from minicnn.gradcheck import check_model
 from minicnn.kernels import NUMBA, NUMPY
 from minicnn.kernels.tiles import Tiling, tiling_for
@@ -18,6 +17,7 @@ from minicnn.steps import pooled, pooled_kernels, winograd_kernels
 from minicnn.steps.convolution import ConvolutionStep
 from minicnn.steps.normalized_convolution import NormalizedConvolutionStep
 from minicnn.steps.plan import LAYER_RULES, RULES, make_plan
+from minicnn.steps.winograd import WinogradStep
 
 pytestmark = pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: plans never have these steps here")
 
@@ -132,48 +132,63 @@ def test_the_plain_loops_are_the_same_program(channels, filters, normalized, mon
 
 @pytest.mark.parametrize("pooled_by", POOLED)
 @pytest.mark.parametrize("trained", [True, False])
-def test_training_is_that_of_the_layers(pooled_by, trained):
+@pytest.mark.parametrize(
+    ("channels", "filters", "by"), [(3, 20, ConvolutionStep), (48, 48, WinogradStep)], ids=["direct", "winograd"]
+)
+def test_training_is_that_of_the_layers(pooled_by, trained, channels, filters, by):
     """Outputs, derivatives and moving averages, with the convolution trained or frozen."""
     results = []
     for rules in (RULES, LAYER_RULES):
-        layers = stack((9, 10, 3), 20, 3, pooled_by, "float64", True)
+        layers = stack((9, 10, channels), filters, 3, pooled_by, "float64", True)
         layers[0].trainable = trained
         plan, run = make_plan(layers, rules=rules), Run(NUMPY, training=True)
         rng = np.random.default_rng(5)
-        y, saved = plan.forward(rng.standard_normal((6, 9, 10, 3)), run)
+        y, saved = plan.forward(rng.standard_normal((6, 9, 10, channels)), run)
         dx = plan.backward(rng.standard_normal(y.shape), saved, run, need_dx=trained)
         found = [y] + ([dx] if trained else []) + list(layers[1].grads.values()) + list(layers[1].state.values())
         results.append(found + (list(layers[0].grads.values()) if trained else []))
-    assert [type(step) for step in make_plan(layers, rules=RULES).steps] == [NormalizedConvolutionStep]
+    (step,) = make_plan(layers, rules=RULES).steps
+    assert (type(step), type(step.convolution)) == (NormalizedConvolutionStep, by)
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-11 * max(1, np.abs(theirs).max()))
 
 
+def checked(shape, layers, kinds, directions):
+    """The gradient check of a model of these layers and a dense one, which begins with steps of these types."""
+    model = Sequential([Input(shape), *layers, Flatten(), Dense(2)], seed=3, dtype="float64")
+    model.compile("sgd", "mse")
+    assert [type(step) for step in model.plan().steps[: len(kinds)]] == kinds
+    rng = np.random.default_rng(4)
+    report = check_model(model, rng.standard_normal((3, *shape)), rng.standard_normal((3, 2)), directions=directions)
+    report.assert_ok()
+    assert len(report.not_differentiable) <= report.checked // 10
+    return model.plan().steps
+
+
 @pytest.mark.parametrize("pooled_by", POOLED)
 def test_gradients_against_differences(pooled_by):
+    """Every entry, those of a convolution before the step too."""
     pool, activation = pooled_by
-    layers = []
-    for filters in (17, 16):
-        layers += [Conv2D(filters, 3, padding="same", activation=activation), BatchNormalization(), pool(2)]
-    model = Sequential([Input((8, 8, 2)), *layers, Flatten(), Dense(2)], seed=3, dtype="float64")
-    model.compile("sgd", "mse")
-    assert [type(step) for step in model.plan().steps[:2]] == [NormalizedConvolutionStep] * 2
-    rng = np.random.default_rng(4)
-    check_model(model, rng.standard_normal((3, 8, 8, 2)), rng.standard_normal((3, 2))).assert_ok()
+    layers = [Conv2D(3, 2), Conv2D(16, 2, activation=activation), BatchNormalization(), pool(2)]
+    checked((6, 6, 2), layers, [ConvolutionStep, NormalizedConvolutionStep], None)
+
+
+def test_gradients_by_winograds_algorithm_against_differences():
+    layers = [Conv2D(48, 3, padding="same", activation="tanh") for _ in range(2)]
+    layers += [BatchNormalization(), MaxPooling2D(2)]
+    steps = checked((6, 6, 48), layers, [WinogradStep, NormalizedConvolutionStep], 20)
+    assert type(steps[1].convolution) is WinogradStep
 
 
 @pytest.mark.parametrize(("channels", "filters"), WAYS)
-def test_bits_do_not_depend_on_the_number_of_threads(channels, filters):
+def test_bits_do_not_depend_on_the_number_of_threads(channels, filters, threads):
     layers = stack((13, 13, channels), filters, 3, POOLED[1], "float32")
     assert type(make_plan(layers).steps[0]) is ConvolutionStep
     x = np.random.default_rng(5).standard_normal((37, 13, 13, channels)).astype("float32")
-    results, before = [], get_num_threads()
-    try:
-        for threads in (1, 2) if before > 1 else (1, 1):
-            set_num_threads(threads)
-            results.append(make_plan(layers).predict(x, Run(NUMPY)))
-    finally:
-        set_num_threads(before)
+    results = []
+    for count in (1, 2):
+        threads(count)
+        results.append(make_plan(layers).predict(x, Run(NUMPY)))
     np.testing.assert_array_equal(*results)
 
 

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicnn.config import get_num_threads, set_num_threads
 from minicnn.gradcheck import check_model
 from minicnn.kernels import NUMPY, valid_taps
 from minicnn.kernels.tiles import Tiling, tiling_for
@@ -108,13 +107,12 @@ def test_gradients_against_differences(activation, samples):
     check_model(model, x, y, directions=None).assert_ok()
 
 
-def test_bits_do_not_depend_on_the_number_of_threads():
+def test_bits_do_not_depend_on_the_number_of_threads(threads):
     layer = built(Conv2D(150, 3, padding="same", activation="relu"), (3, 2, 90), "float32")
-    before, results = get_num_threads(), []
-    for threads in (1, 2):
-        set_num_threads(threads)
+    results = []
+    for count in (1, 2):
+        threads(count)
         results.append([passes(step_of(layer), *random_batch(layer, n)) for n in (1, 37)])
-    set_num_threads(before)
     for one, two in zip(*results, strict=True):
         assert [array.tobytes() for array in one] == [array.tobytes() for array in two]
 

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicnn.activations import Activation
-from minicnn.config import get_num_threads, set_num_threads
 from minicnn.differences import Variable, compare
 from minicnn.kernels import NUMPY, convolution
 from minicnn.kernels.fused import CODES
@@ -145,17 +144,13 @@ def test_gradients_against_differences(padding, activation):
     assert len(report.not_differentiable) <= report.checked // 50
 
 
-def test_bits_do_not_depend_on_the_number_of_threads():
+def test_bits_do_not_depend_on_the_number_of_threads(threads):
     layer = convolution_layer((9, 12, 48), 64, dtype="float32")
     x, dy = problem(layer, 37)
-    threads = get_num_threads()
     results = []
-    try:
-        for count in (1, 2):
-            set_num_threads(count)
-            results.append(passes(step_of(layer), x, dy))
-    finally:
-        set_num_threads(threads)
+    for count in (1, 2):
+        threads(count)
+        results.append(passes(step_of(layer), x, dy))
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
 
