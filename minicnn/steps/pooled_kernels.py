@@ -20,7 +20,7 @@ from minicnn.kernels.direct import pack_columns, pack_planes
 from minicnn.kernels.fused import LINEAR, activate_in_place, activated
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.tiles import Tiling, lines_of_cache, pooled_rows_product, whole_vectors
-from minicnn.steps.convolution_kernels import SLOTS, frame_sample, frame_size, place_row
+from minicnn.steps.convolution_layout import SLOTS, frame_sample, frame_size, place_row
 from minicnn.typing import Array
 
 
