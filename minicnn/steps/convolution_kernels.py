@@ -1,4 +1,4 @@
-"""The loops of ConvolutionStep: a convolution, its bias, its activation and perhaps a 2x2 pool, one image at a time.
+"""The forward loops of ConvolutionStep: a convolution, its bias, its activation and perhaps a 2x2 pool.
 
     y = pool(f(convolution(x) + bias))
 
@@ -15,46 +15,26 @@ How near that comes to the limit depends on the length of a window's sum. With 3
 convolution has one channel or three: its results are sums of 9 to 75 products, and what is done with each of them
 (bias, activation, the pool's choice, the store) takes as long again and counts nothing: 9 to 21 % on MNIST, 26 to 37
 on CIFAR-10. LeNet's second (37 to 51 %) has 16 filters, a tile of one vector, in which every multiplication loads a
-number of its own; tiles of three vectors load one for three. The gradient of LeNet's first kernel (9 %) fills 5 of 16
-lanes.
+number of its own; tiles of three vectors load one for three.
 """
 
 import numpy as np
 
 from minicnn.geometry import Windows
-from minicnn.kernels.dense import add_slots
-from minicnn.kernels.direct import (
-    add_kernel_gradient,
-    add_scattered,
-    add_turned_kernel_gradient,
-    convolve_planes,
-    convolve_row,
-    frame_image,
-    pack_columns,
-)
-from minicnn.kernels.fused import RELU, activate, activation_gradient
+from minicnn.kernels.direct import convolve_planes, convolve_row
+from minicnn.kernels.fused import activate
 from minicnn.kernels.jit import compiled, inlined, prange
-from minicnn.kernels.tiles import Tiling, lines_of_cache, whole_vectors, zeroed_lines_of_cache
+from minicnn.kernels.tiles import Tiling, lines_of_cache, whole_vectors
 from minicnn.steps.convolution_layout import (
     SLOTS,
     Layout,
     bands_per_image,
     frame_sample,
-    frame_size,
     layout_of,
     packed_kernel,
     place_row,
 )
-from minicnn.steps.pool_parts import (
-    AVERAGE_POOL,
-    MAX_POOL,
-    NO_POOL,
-    max_of_parts,
-    mean_of_parts,
-    spread_apart,
-    spread_evenly,
-    spread_winners,
-)
+from minicnn.steps.pool_parts import AVERAGE_POOL, MAX_POOL, max_of_parts, mean_of_parts
 from minicnn.typing import Array
 
 
@@ -174,161 +154,4 @@ def convolution_forward_loops(
             )  # fmt: skip
 
 
-@inlined
-def pack_turned(kernel: Array, filled: int, tiling: Tiling, packed: Array) -> None:
-    """The kernel of the convolution that makes dx: both axes turned around, filters and channels exchanged."""
-    kh, kw, channels, filters = kernel.shape
-    matrix = np.zeros((kh * kw * filled, channels), kernel.dtype)
-    for i in range(kh):
-        for j in range(kw):
-            for f in range(filters):
-                for c in range(channels):
-                    matrix[((kh - 1 - i) * kw + kw - 1 - j) * filled + f, c] = kernel[i, j, c, f]
-    pack_columns(matrix, tiling, packed)
-
-
-@inlined
-def pack_transposed(kernel: Array, filled: int, tiling: Tiling, packed: Array) -> None:
-    """For each kernel row its transpose (filled, KW·C), in panels."""
-    kh, kw, channels, filters = kernel.shape
-    run = kw * channels
-    size = packed.size // kh
-    matrix = np.zeros((filled, run), kernel.dtype)
-    for i in range(kh):
-        rows = kernel[i].reshape(run, filters)
-        for f in range(filters):
-            for k in range(run):
-                matrix[f, k] = rows[k, f]
-        pack_columns(matrix, tiling, packed[i * size : (i + 1) * size])
-
-
-def convolution_backward_loops(
-    dy: Array, y: Array, index: Array, x: Array, kernel: Array, windows: Windows, pool: int, code: int, few: bool,
-    scatter: bool, tiling: Tiling, dkernel: Array, dbias: Array, dx: Array,
-) -> None:  # fmt: skip
-    """Write dkernel, dbias and dx; the last may be empty if nobody needs it.
-
-    few, scatter: how dkernel and dx are made (direct.py); without scatter strides must be 1. y is read where f has a
-    slope other than relu's behind a pool; index as forward left it.
-    """
-    n, h, w, channels = x.shape
-    kh, kw, sh, sw, _, _, top, left, oh, ow = windows
-    filters, run, lanes = kernel.shape[3], kw * channels, tiling.lanes
-    filled = filters if few else whole_vectors(filters, lanes)  # numbers a window in dz
-    filled_c, filled_run = whole_vectors(channels, lanes), whole_vectors(run, lanes)
-    height, width = frame_size(h, top, oh, sh, kh), frame_size(w, left, ow, sw, kw)
-    framed = few or height > h or width > w
-    row = (width if framed else w) * channels
-    rows, count = dy.shape[1], dy.shape[2]
-    used_h, used_w = (2 * rows, 2 * count) if pool else (rows, count)
-
-    # dz lies in a frame of zeros where dx is a convolution of it.
-    need_dx = dx.size > 0
-    direct = need_dx and not scatter
-    dz_top, dz_left = (kh - 1 - top, kw - 1 - left) if direct else (0, 0)
-    dz_height, dz_width = (h + kh - 1, w + kw - 1) if direct else (used_h, used_w)
-    dz_row = dz_width * filled
-    dz_start = dz_top * dz_row + dz_left * filled
-    turned = np.empty(0, x.dtype)
-    if direct:
-        turned = lines_of_cache(kh * kw * filled * filled_c, x)
-        pack_turned(kernel, filled, tiling, turned)
-    elif need_dx:
-        turned = lines_of_cache(kh * filled * filled_run, x)
-        pack_transposed(kernel, filled, tiling, turned)
-
-    flat_x, flat_dx = x.reshape(-1), dx.reshape(-1)
-    flat_dy, flat_y, flat_index = dy.reshape(-1), y.reshape(-1), index.reshape(-1)
-    slots = max(1, min(SLOTS, n))
-    depth = kh * filters * filled_run if few else kh * run * filled
-    partial = zeroed_lines_of_cache(slots * depth, x).reshape(slots, depth)
-    partial_bias = np.zeros((slots, used_w * filled), x.dtype)
-    flat_partial = partial.reshape(-1)
-    for slot in prange(slots):
-        frame = np.zeros(height * row + lanes if framed else 0, x.dtype)
-        dz = zeroed_lines_of_cache(dz_height * dz_row, x)
-        line = np.empty(count * filters, x.dtype)
-        back = np.empty(height * width * channels + lanes if need_dx and scatter else 0, x.dtype)
-        products = lines_of_cache(max(used_w * filled_run if scatter else 0, w * filled_c), x)
-        bias_run = partial_bias[slot]
-        for sample in range(slot, n, slots):
-            image, corner = flat_x, sample * h * w * channels
-            if framed:
-                inner = frame[: height * row].reshape(height, row)
-                frame_image(x[sample].reshape(h, w * channels), top, left * channels, inner)
-                image, corner = frame, 0
-            for p in range(rows):
-                place = (sample * rows + p) * count * filters
-                gradient = flat_dy[place : place + count * filters]
-                begin = dz_start + p * (2 if pool else 1) * dz_row
-                if pool == NO_POOL and filled == filters:
-                    activation_gradient(
-                        gradient, flat_y[place : place + count * filters], code, dz[begin : begin + count * filters]
-                    )
-                else:
-                    if pool == NO_POOL or code != RELU:  # else index says where relu is flat
-                        activation_gradient(gradient, flat_y[place : place + count * filters], code, line)
-                        gradient = line
-                    if pool == MAX_POOL:
-                        chosen = flat_index[place : place + count * filters]
-                        spread_winners(gradient, chosen, filters, dz, begin, dz_row, filled)
-                    elif pool == AVERAGE_POOL:
-                        chosen = flat_index[place : place + count * filters]
-                        spread_evenly(gradient, chosen, filters, dz, begin, dz_row, filled)
-                    else:
-                        spread_apart(gradient, filters, dz, begin, filled)
-            for p in range(used_h):
-                source = dz[dz_start + p * dz_row : dz_start + p * dz_row + used_w * filled]
-                for k in range(used_w * filled):
-                    bias_run[k] += source[k]
-            if few:
-                add_turned_kernel_gradient(
-                    image, corner, row, channels, windows, dz, dz_start, dz_row, used_h, used_w, filters, flat_partial,
-                    slot * depth, tiling,
-                )  # fmt: skip
-            else:
-                add_kernel_gradient(
-                    image, corner, row, channels, windows, dz, dz_start, dz_row, used_h, used_w, flat_partial,
-                    slot * depth, filled, tiling,
-                )  # fmt: skip
-            if direct:
-                for r in range(h):
-                    place = (sample * h + r) * w * channels
-                    whole = channels == filled_c
-                    target, at = (flat_dx, place) if whole else (products, 0)
-                    convolve_row(
-                        dz, r * dz_row, dz_row, kw * filled, kh, filled, turned, target, at, w, filled_c, tiling
-                    )
-                    if not whole:
-                        for q in range(w):
-                            for c in range(channels):
-                                flat_dx[place + q * channels + c] = products[q * filled_c + c]
-            elif need_dx:
-                back[:] = 0
-                add_scattered(
-                    dz, dz_start, dz_row, used_h, used_w, filled, windows, turned, run, products, back, 0,
-                    width * channels, channels, tiling,
-                )  # fmt: skip
-                for r in range(h):
-                    source = (top + r) * width * channels + left * channels
-                    place = (sample * h + r) * w * channels
-                    for k in range(w * channels):
-                        flat_dx[place + k] = back[source + k]
-    total = np.empty((1, depth), x.dtype)
-    add_slots(partial.reshape(slots, 1, depth), total)
-    flat_total, matrix = total.reshape(-1), dkernel.reshape(kh, run, filters)
-    for i in range(kh):
-        for k in range(run):
-            for f in range(filters):
-                at = (i * filters + f) * filled_run + k if few else (i * run + k) * filled + f
-                matrix[i, k, f] = flat_total[at]
-    for f in range(filters):
-        dbias[f] = 0
-    for slot in range(slots):
-        for q in range(used_w):
-            for f in range(filters):
-                dbias[f] += partial_bias[slot, q * filled + f]
-
-
 convolution_forward = compiled(convolution_forward_loops)
-convolution_backward = compiled(convolution_backward_loops)
