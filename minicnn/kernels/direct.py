@@ -16,9 +16,10 @@ few that most of a vector would be zeros, the same products are taken with the r
 vectors run over the windows of a row, those of dkernel over the run of a kernel row. LeNet's first convolution, with 6
 filters, takes half the time that way.
 
-Every function here works on one image and is part of a fused step's compiled loops (steps/convolution_kernels.py). A
-map is handed over as a flat array, the place of its first number and the length of a row. Source of the idea:
-Georganas et al. 2018, "Anatomy of high-performance deep learning convolutions on SIMD architectures".
+Every function here works on one image and is part of a fused step's compiled loops (steps/convolution_kernels.py and
+convolution_backward.py). A map is handed over as a flat array, the place of its first number and the length of a row.
+Source of the idea: Georganas et al. 2018, "Anatomy of high-performance deep learning convolutions on SIMD
+architectures".
 """
 
 from minicnn.geometry import Windows

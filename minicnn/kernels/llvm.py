@@ -225,24 +225,12 @@ def _emit_pooled(  # type: ignore[no-untyped-def]
             block = builder.append_basic_block(f"pooled_{m}x{v}")
             jump.add_case(_number(m + 32 * v + 1024 * in_b), block)
             inside = ir.IRBuilder(block)
-            of_rows, of_vectors = _multiples(inside, a_row, m), _vectors(vector, v)
+            of_rows = _multiples(inside, a_row, m)
             if in_b:
-                groups = {(i, 0): [(i, q) for q in range(4)] for i in range(m)}
-                biases = [_spread(inside, vector, inside.load(inside.gep(p_bias, [_number(i)]))) for i in range(m)]
-                initial = {at: biases[i] for (i, _), group in groups.items() for at in group}
-                sums = nest.emit(inside, of_rows, halves, initial)
-                for i in range(m):  # from left and right halves of a row to its even and its odd windows
-                    for left, right in ((0, 1), (2, 3)):
-                        halves_of_row = sums[i, left], sums[i, right]
-                        sums[i, left], sums[i, right] = (_every_other(inside, *halves_of_row, k) for k in range(2))
+                pools = _turned_windows(inside, nest, p_bias, of_rows, halves)
             else:
-                groups = {(i, j): [(4 * i + q, j) for q in range(4)] for i in range(m) for j in range(v)}
-                biases = [_load(inside, vector, inside.gep(p_bias, [offset])) for offset in of_vectors]
-                initial = {at: biases[j] for (_, j), group in groups.items() for at in group}
-                windows = [inside.add(offset, quarter) for offset in of_rows for quarter in quarters]
-                sums = nest.emit(inside, windows, of_vectors, initial)
-            pooled = _pool(inside, vector, [[sums[at] for at in group] for group in groups.values()], averaging)
-            for (i, j), value in zip(groups, pooled, strict=True):
+                pools = _plain_windows(inside, nest, p_bias, of_rows, _vectors(vector, v), quarters)
+            for (i, j), value in _pool(inside, vector, pools, averaging).items():
                 _store(inside, value, _place(inside, vector, pc, c_row, i, j))
             inside.branch(end)
         builder.position_at_end(end)
@@ -266,96 +254,110 @@ class _Nest:
 
         initial: what they begin as. Leaves builder behind the loops.
         """
-        index, vector = ir.IntType(64), self.vector
-        a_in, a_out, b_in, b_out = self.strides
-        function = builder.function
-        outer, inner, next_outer, done = (
-            function.append_basic_block(name) for name in ("outer", "inner", "next_outer", "done")
-        )
-        begin = builder.block
+        vector, (a_in, a_out, b_in, b_out) = self.vector, self.strides
+        begin, append = builder.block, builder.function.append_basic_block
+        outer, inner, next_outer, done = map(append, ("outer", "inner", "next_outer", "done"))
         builder.branch(outer)
-
         builder.position_at_end(outer)
-        i, qa, qb = builder.phi(index), builder.phi(self.a.type), builder.phi(self.b.type)
-        sums = {t: builder.phi(vector) for t in initial}
-        for phi, value in ((i, _number(0)), (qa, self.a), (qb, self.b), *((sums[t], initial[t]) for t in initial)):
-            phi.add_incoming(value, begin)
+        at_outer = _phis(builder, {"count": _number(0), "a": self.a, "b": self.b, **initial}, begin)
         builder.branch(inner)
 
         builder.position_at_end(inner)
-        k, ra, rb = builder.phi(index), builder.phi(self.a.type), builder.phi(self.b.type)
-        running = {t: builder.phi(vector) for t in initial}
-        for phi, value in ((k, _number(0)), (ra, qa), (rb, qb), *((running[t], sums[t]) for t in initial)):
-            phi.add_incoming(value, outer)
-        kind = "f32" if vector.element == ir.FloatType() else "f64"
-        fma = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{vector.count}{kind}"
-        )
-        row = [_load(builder, vector, builder.gep(rb, [offset])) for offset in b_offsets]
-        updated = {}
+        at_inner = _phis(builder, {**at_outer, "count": _number(0)}, outer)
+        name = f"llvm.fma.v{vector.count}{'f32' if vector.element == ir.FloatType() else 'f64'}"
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+        row = [_load(builder, vector, builder.gep(at_inner["b"], [offset])) for offset in b_offsets]
+        sums = {}
         for m, offset in enumerate(a_offsets):
-            value = _spread(builder, vector, builder.load(builder.gep(ra, [offset])))
+            value = _spread(builder, vector, builder.load(builder.gep(at_inner["a"], [offset])))
             for v in range(len(row)):
-                updated[m, v] = builder.call(fma, [value, row[v], running[m, v]])
-        k_next = builder.add(k, _number(1))
-        steps = ((k, k_next), (ra, builder.gep(ra, [a_in])), (rb, builder.gep(rb, [b_in])))
-        for phi, value in (*steps, *((running[t], updated[t]) for t in initial)):
-            phi.add_incoming(value, inner)
-        builder.cbranch(builder.icmp_signed("<", k_next, self.counts[0]), inner, next_outer)
+                sums[m, v] = builder.call(fma, [value, row[v], at_inner[m, v]])
+        following = _advanced(builder, at_inner, a_in, b_in)
+        _add_incoming(at_inner, {**following, **sums}, inner)
+        builder.cbranch(builder.icmp_signed("<", following["count"], self.counts[0]), inner, next_outer)
 
         builder.position_at_end(next_outer)
-        i_next = builder.add(i, _number(1))
-        steps = ((i, i_next), (qa, builder.gep(qa, [a_out])), (qb, builder.gep(qb, [b_out])))
-        for phi, value in (*steps, *((sums[t], updated[t]) for t in initial)):
-            phi.add_incoming(value, next_outer)
-        builder.cbranch(builder.icmp_signed("<", i_next, self.counts[1]), outer, done)
+        following = _advanced(builder, at_outer, a_out, b_out)
+        _add_incoming(at_outer, {**following, **sums}, next_outer)
+        builder.cbranch(builder.icmp_signed("<", following["count"], self.counts[1]), outer, done)
         builder.position_at_end(done)
-        return updated
+        return sums
+
+
+def _phis(builder: Any, values: dict[Any, Any], block: Any) -> dict[Any, Any]:
+    """Values, by name, that depend on the block control comes from: these if it is `block`."""
+    phis = {name: builder.phi(value.type) for name, value in values.items()}
+    _add_incoming(phis, values, block)
+    return phis
+
+
+def _add_incoming(phis: dict[Any, Any], values: dict[Any, Any], block: Any) -> None:
+    for name, phi in phis.items():
+        phi.add_incoming(values[name], block)
+
+
+def _advanced(builder: Any, carried: dict[Any, Any], a_step: Any, b_step: Any) -> dict[Any, Any]:
+    """The next round's count, and its places in a and b."""
+    count = builder.add(carried["count"], _number(1))
+    return {"count": count, "a": builder.gep(carried["a"], [a_step]), "b": builder.gep(carried["b"], [b_step])}
+
+
+def _plain_windows(builder: Any, nest: _Nest, bias: Any, rows: Any, vectors: Any, quarters: Any) -> dict[Any, Any]:
+    """By row and vector of a tile its pools' four windows, vectors of filters: `quarters` behind `rows` in a."""
+    biases = [_load(builder, nest.vector, builder.gep(bias, [offset])) for offset in vectors]
+    windows = [builder.add(offset, quarter) for offset in rows for quarter in quarters]
+    groups = {(i, j): [(4 * i + q, j) for q in range(4)] for i in range(len(rows)) for j in range(len(vectors))}
+    sums = nest.emit(builder, windows, vectors, {at: biases[at[1]] for group in groups.values() for at in group})
+    return {place: [sums[at] for at in group] for place, group in groups.items()}
+
+
+def _turned_windows(builder: Any, nest: _Nest, bias: Any, rows: Any, halves: Any) -> dict[Any, Any]:
+    """_plain_windows, vectors of pools, from b: halves are the left and the right one of two rows of windows."""
+    biases = [_spread(builder, nest.vector, builder.load(builder.gep(bias, [_number(i)]))) for i in range(len(rows))]
+    sums = nest.emit(builder, rows, halves, {(i, q): biases[i] for i in range(len(rows)) for q in range(4)})
+    return {
+        (i, 0): [_every_other(builder, sums[i, q], sums[i, q + 1], first) for q in (0, 2) for first in (0, 1)]
+        for i in range(len(rows))
+    }
 
 
 def _zeros_or_loaded(builder: Any, vector: Any, places: dict[Any, Any], loading: Any) -> dict[Any, Any]:
     """For each place zeros, or what is in memory there. Leaves builder where both ways meet."""
-    reading, begin = (builder.function.append_basic_block(name) for name in ("reading", "begin"))
-    start = builder.block
+    start, append = builder.block, builder.function.append_basic_block
+    reading, begin = append("reading"), append("begin")
     builder.cbranch(loading, reading, begin)
     builder.position_at_end(reading)
     held = {t: _load(builder, vector, place) for t, place in places.items()}
     builder.branch(begin)
     builder.position_at_end(begin)
-    initial = {t: builder.phi(vector) for t in places}
-    for t, phi in initial.items():
-        phi.add_incoming(ir.Constant(vector, [0.0] * vector.count), start)
-        phi.add_incoming(held[t], reading)
+    initial = _phis(builder, dict.fromkeys(places, ir.Constant(vector, [0.0] * vector.count)), start)
+    _add_incoming(initial, held, reading)
     return initial
 
 
-def _pool(builder: Any, vector: Any, groups: list[list[Any]], averaging: Any) -> list[Any]:
+def _pool(builder: Any, vector: Any, windows: dict[Any, Any], averaging: Any) -> dict[Any, Any]:
     """Of each four vectors the largest, where NaN wins, or the mean of their relu. Leaves builder where both meet."""
     largest, mean, end = (builder.function.append_basic_block(name) for name in ("largest", "mean", "pooled"))
     builder.cbranch(averaging, mean, largest)
     builder.position_at_end(largest)
-    best = []
-    for group in groups:
-        value = group[0]
-        for other in group[1:]:
-            wins = builder.or_(builder.fcmp_ordered(">", other, value), builder.fcmp_unordered("uno", other, other))
-            value = builder.select(wins, other, value)
-        best.append(value)
+    best = {}
+    for place, (value, *others) in windows.items():
+        for z in others:
+            wins = builder.or_(builder.fcmp_ordered(">", z, value), builder.fcmp_unordered("uno", z, z))
+            value = builder.select(wins, z, value)
+        best[place] = value
     builder.branch(end)
     builder.position_at_end(mean)
     zero, quarter = (ir.Constant(vector, [number] * vector.count) for number in (0.0, 0.25))
-    means = []
-    for group in groups:
+    means = {}
+    for place, group in windows.items():
         p, q, r, s = (builder.select(builder.fcmp_ordered("<=", z, zero), zero, z) for z in group)
-        means.append(builder.fmul(quarter, builder.fadd(builder.fadd(builder.fadd(p, q), r), s)))
+        means[place] = builder.fmul(quarter, builder.fadd(builder.fadd(builder.fadd(p, q), r), s))
     builder.branch(end)
     builder.position_at_end(end)
-    results = []
-    for one, other in zip(best, means, strict=True):
-        results.append(builder.phi(vector))
-        results[-1].add_incoming(one, largest)
-        results[-1].add_incoming(other, mean)
-    return results
+    pooled = _phis(builder, best, largest)
+    _add_incoming(pooled, means, mean)
+    return pooled
 
 
 def _unit_and_vector(context: Any, dtype: Any) -> tuple[VectorUnit, Any]:
@@ -400,8 +402,6 @@ def _store(builder: Any, value: Any, place: Any) -> None:
 
 def _spread(builder: Any, vector: Any, number: Any) -> Any:
     """A vector of one number."""
-    undefined = ir.Constant(vector, ir.Undefined)
-    first = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
-    return builder.shuffle_vector(
-        builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0)), undefined, first
-    )
+    index, undefined = ir.IntType(32), ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, number, ir.Constant(index, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(index, vector.count), [0] * vector.count))

@@ -29,6 +29,7 @@ import numpy as np
 from minicnn.geometry import Windows
 from minicnn.kernels.fused import activate, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
+from minicnn.kernels.taps import Tap, pack_panels, tap_on_map, transpose
 from minicnn.kernels.tiles import Tiling, lines_of_cache, rows_product, whole_vectors, zeroed_lines_of_cache
 from minicnn.typing import Array
 
@@ -57,47 +58,6 @@ SLOTS = 8
 """Partial sums of the streamed version."""
 
 
-# ---------------------------------------------------------------- panels
-
-
-@inlined
-def covered(out: int, size: int, stride: int, offset: int) -> tuple[int, int]:
-    """(first, last + 1) of the positions p < out with p·stride + offset on a map of this size."""
-    first = max(0, (stride - 1 - offset) // stride)
-    last = min(out, (size - 1 - offset) // stride + 1)
-    return first, max(first, last)
-
-
-@inlined
-def pack_panels(matrix: Array, first_row: int, rows: int, first: int, last: int, panels: Array) -> None:
-    """panels[p, r, k] = matrix[first_row + r, first + p·width + k]; zero from column `last` on."""
-    width = panels.shape[2]
-    for r in range(rows):
-        source = matrix[first_row + r, first:last]
-        for p in range((source.size + width - 1) // width):
-            part, target = source[p * width : (p + 1) * width], panels[p, r]
-            for k in range(part.size):
-                target[k] = part[k]
-            for k in range(part.size, width):
-                target[k] = 0
-
-
-@inlined
-def transpose(matrix: Array, rows: int, columns: int, result: Array, first_row: int, first: int) -> None:
-    """result[first_row + c, first + r] = matrix[r, c], for r < rows, c < columns.
-
-    In blocks that stay in the first-level cache, with writes in runs: a column of the result, written one number a
-    row, may have rows 4 KB apart, which take each other's place in the cache (0.28 ns a number instead of 1.5).
-    """
-    for r0 in range(0, rows, 64):
-        for c0 in range(0, columns, 16):
-            block = matrix[r0 : min(rows, r0 + 64), c0 : min(columns, c0 + 16)]
-            for c in range(block.shape[1]):
-                target = result[first_row + c0 + c, first + r0 : first + r0 + block.shape[0]]
-                for r in range(target.size):
-                    target[r] = block[r, c]
-
-
 # ---------------------------------------------------------------- forward
 
 
@@ -121,16 +81,14 @@ def forward_block(
 ) -> None:  # fmt: skip
     """y of `images` images from `image` on, for the filters first <= f < last; columns: room for them, in panels."""
     _, h, w, channels = x.shape
-    kh, kw, sh, sw, dh, dw, top, left, oh, ow = windows
+    kh, kw, sh, sw, _, _, _, _, oh, ow = windows
     width = tiling.widest
     matrix = kernel.reshape(kh * kw * channels, kernel.shape[3])
     packed = lines_of_cache(columns * DEPTH, x).reshape(columns // width, DEPTH, width)
     sums = zeroed_lines_of_cache(oh * ow * images * columns, x).reshape(oh * ow * images, columns)
     flat_x, flat_packed, flat_sums = x.reshape(-1), packed.reshape(-1), sums.reshape(-1)
     for tap in range(kh * kw):
-        down, right = tap // kw * dh - top, tap % kw * dw - left  # from a position to the tap's pixel
-        p0, p1 = covered(oh, h, sh, down)
-        q0, q1 = covered(ow, w, sw, right)
+        down, right, p0, p1, q0, q1 = tap_on_map(tap, windows, h, w)
         if p1 == p0 or q1 == q0:
             continue
         for c in range(0, channels, DEPTH):
@@ -176,14 +134,12 @@ def valid_taps_streamed(x: Array, kernel: Array, bias: Array, windows: Windows, 
     layer 4096x4096 and one image, where packing it takes 2.7 ms. The channels are cut into SLOTS partial sums.
     """
     n, h, w, channels = x.shape
-    kh, kw, sh, sw, dh, dw, top, left, oh, ow = windows
+    kh, kw, sh, sw, _, _, _, _, oh, ow = windows
     filters = kernel.shape[3]
     partial = np.zeros((SLOTS, n * oh * ow, filters), x.dtype)
     for slot in prange(SLOTS):
         for tap in range(kh * kw):
-            down, right = tap // kw * dh - top, tap % kw * dw - left
-            p0, p1 = covered(oh, h, sh, down)
-            q0, q1 = covered(ow, w, sw, right)
+            down, right, p0, p1, q0, q1 = tap_on_map(tap, windows, h, w)
             for c in range(slot * channels // SLOTS, (slot + 1) * channels // SLOTS):
                 row = kernel[tap // kw, tap % kw, c]
                 for r in range(n):
@@ -243,56 +199,69 @@ def output_gradients(
 
 
 @inlined
+def tap_gradient(
+    features: Array, group: int, rows: int, dz: Array, panel: int, tap: Tap, windows: Windows, w: int, tiling: Tiling,
+    matrix: Array, row: int, edge: Array,
+) -> None:  # fmt: skip
+    """matrix[row + r, panel's filters] = Σ over a tap's positions and the images of x · dz, for r < rows, channels of
+    one group.
+
+    features (H·W, groups, N, GROUP): x, of w pixels a row. dz as in kernel_gradient. matrix (KH·KW·C, F). edge: a
+    workspace (GROUP, width).
+    """
+    _, groups, n, _ = features.shape
+    filters, width = matrix.shape[1], edge.shape[1]
+    first = panel * width
+    count = min(width, filters - first)
+    used = whole_vectors(count, tiling.lanes)
+    target, place, stride = matrix, row * filters + first, filters
+    if used != count:  # whole vectors would run over the end of the row
+        target, place, stride = edge, 0, width
+    for p in range(tap.p0, tap.p1):
+        pixel = (p * windows.sh + tap.down) * w + tap.q0 * windows.sw + tap.right
+        position = (panel * windows.oh + p) * windows.ow + tap.q0
+        rows_product(
+            features, (pixel * groups + group) * n * GROUP, 1, GROUP, windows.sw * groups * n * GROUP,
+            dz, position * n * width, width, n * width,
+            target, place, stride,
+            n, tap.q1 - tap.q0, rows, used, p > tap.p0, tiling,
+        )  # fmt: skip
+    if used != count:
+        for r in range(rows):
+            for f in range(count):
+                matrix[row + r, first + f] = edge[r, f]
+
+
+@inlined
 def kernel_gradient(
     x: Array, dz: Array, windows: Windows, tiling: Tiling, first: int, last: int, dkernel: Array
 ) -> None:
-    """dkernel[i,j,c,:] = Σ over the positions of the tap of x[:,h,w,c] · dz[:,p,q,:], for first <= c < last."""
+    """dkernel[i,j,c,:] = Σ over the positions of the tap of x[:,h,w,c] · dz[:,p,q,:], for first <= c < last.
+
+    dz (panels, P·N, width). Channels are taken in groups of GROUP, filters in as many panels as DZ_BYTES hold.
+    """
     n, h, w, channels = x.shape
-    kh, kw, sh, sw, dh, dw, top, left, oh, ow = windows
     panels, _, width = dz.shape
     filters = dkernel.shape[3]
-    rows = last - first
-    matrix = dkernel.reshape(kh * kw * channels, filters)
-    groups = (rows + GROUP - 1) // GROUP
+    matrix = dkernel.reshape(windows.kh * windows.kw * channels, filters)
+    groups = (last - first + GROUP - 1) // GROUP
     # the block's channels of x, in panels of a group
     features = lines_of_cache(h * w * groups * n * GROUP, x).reshape(h * w, groups, n, GROUP)
     for pixel in range(h * w):
         pack_panels(x.reshape(n, -1), 0, n, pixel * channels + first, pixel * channels + last, features[pixel])
     edge = np.empty((GROUP, width), x.dtype)
-    flat_features, flat_dz = features.reshape(-1), dz.reshape(-1)
-    flat_dkernel, flat_edge = dkernel.reshape(-1), edge.reshape(-1)
     together = max(1, DZ_BYTES // max(1, dz[0].size * dz.itemsize))
     for some in range(0, panels, together):
-        for c in range(0, rows, GROUP):
-            group = min(GROUP, rows - c)
-            for tap in range(kh * kw):
-                down, right = tap // kw * dh - top, tap % kw * dw - left
-                p0, p1 = covered(oh, h, sh, down)
-                q0, q1 = covered(ow, w, sw, right)
-                row = tap * channels + first + c
-                if p1 == p0 or q1 == q0:
-                    for r in range(row, row + group):
-                        for f in range(some * width, min(filters, (some + together) * width)):
-                            matrix[r, f] = 0
-                    continue
-                for panel in range(some, min(panels, some + together)):
-                    count = min(width, filters - panel * width)
-                    used = whole_vectors(count, tiling.lanes)
-                    target, at, stride = flat_dkernel, row * filters + panel * width, filters
-                    if used != count:  # whole vectors would run over the end of the row
-                        target, at, stride = flat_edge, 0, width
-                    for p in range(p0, p1):
-                        pixel = (p * sh + down) * w + q0 * sw + right
-                        rows_product(
-                            flat_features, (pixel * groups + c // GROUP) * n * GROUP, 1, GROUP, sw * groups * n * GROUP,
-                            flat_dz, (panel * oh * ow + p * ow + q0) * n * width, width, n * width,
-                            target, at, stride,
-                            n, q1 - q0, group, used, p > p0, tiling,
-                        )  # fmt: skip
-                    if used != count:
-                        for r in range(group):
-                            for f in range(count):
-                                matrix[row + r, panel * width + f] = edge[r, f]
+        for group in range(groups):
+            c = first + group * GROUP
+            rows = min(GROUP, last - c)
+            for number in range(windows.kh * windows.kw):
+                tap, row = tap_on_map(number, windows, h, w), number * channels + c
+                if tap.p1 == tap.p0 or tap.q1 == tap.q0:
+                    matrix[row : row + rows, some * width : (some + together) * width] = 0
+                else:
+                    for panel in range(some, min(panels, some + together)):
+                        tap_gradient(features, group, rows, dz, panel, tap, windows, w, tiling, matrix, row, edge)
 
 
 @inlined

@@ -17,7 +17,8 @@ from minicnn.kernels.tiles import Tiling, tiling_for
 from minicnn.layers import AveragePooling2D, Conv2D, Layer, MaxPooling2D, Run
 from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
 from minicnn.losses import Loss
-from minicnn.steps.convolution_kernels import convolution_backward, convolution_forward
+from minicnn.steps.convolution_backward import convolution_backward
+from minicnn.steps.convolution_kernels import convolution_forward
 from minicnn.steps.pool_parts import AVERAGE_POOL, MAX_POOL, NO_POOL
 from minicnn.steps.pooled import PooledPrediction, pooled_prediction, winograd_remark
 from minicnn.typing import Array
@@ -27,7 +28,8 @@ _NOTHING = (0, 0, 0, 0)
 
 @dataclass(frozen=True)
 class ConvolutionStep:
-    """Conv2D, and the pool that follows if it is one of 2x2; convolution_kernels.py says how.
+    """Conv2D, and the pool that follows if it is one of 2x2; convolution_kernels.py and
+    convolution_backward.py say how.
 
     code: of the activation (kernels/fused.py). pool: NO_POOL, MAX_POOL or AVERAGE_POOL. few, scatter: which
     variants of the products (kernels/direct.py). winograd: whether predicting may use Winograd's algorithm.

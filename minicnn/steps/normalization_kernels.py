@@ -142,6 +142,27 @@ def run_gradient(x: Array, mean: Array, b: Array, d: Array, from_batch: bool, sh
         dx[k] = common + share[k]
 
 
+@inlined
+def winners_gradient(
+    x: Array, picked: Array, mean: Array, b: Array, d: Array, from_batch: bool, shares: Array, which: Array, dx: Array
+) -> None:
+    """Two rows of dx, (2, W·C), as far as they lie in windows, behind a pool that kept the largest value.
+
+    picked, shares (Q·C,): what each window kept, and what its winner gets. which: a workspace (C,).
+    """
+    channels = which.size
+    for q in range(picked.size // channels):
+        left, right, end = 2 * q * channels, (2 * q + 1) * channels, 2 * (q + 1) * channels
+        share, winner = shares[left // 2 : end // 2], picked[left // 2 : end // 2]
+        which_pixel(x[0, left:right], x[0, right:end], x[1, left:right], winner, which)
+        for pixel in range(4):
+            row, start = pixel // 2, left + pixel % 2 * channels
+            winner_gradient(
+                x[row, start : start + channels], mean, b, d, from_batch, share, which, pixel,
+                dx[row, start : start + channels],
+            )  # fmt: skip
+
+
 def normalized_pool_backward_loops(
     dy: Array, x: Array, picked: Array, mean: Array, scale: Array, b: Array, d: Array,
     from_batch: bool, largest: bool, dx: Array,
@@ -154,41 +175,32 @@ def normalized_pool_backward_loops(
     in no window have 0. With M values of x in a channel, b = −scale·inverse·dgamma/M and d = −scale·dbeta/M.
     """
     n, h, w, channels = x.shape
-    windows, used = w // 2, w // 2 * 2 * channels
+    windows = w // 2
     rows, results = x.reshape(n, h, w * channels), dx.reshape(n, h, w * channels)
     gradients, kept = dy.reshape(n, h // 2, windows * channels), picked.reshape(n, h // 2, windows * channels)
     means, all_b, all_d = repeated(mean, w), repeated(b, w), repeated(d, w)
     scales = repeated(x.dtype.type(1 if largest else 0.25) * scale, windows)
     source = sources(0 if largest else windows, channels)
+    done = 2 * windows * channels if largest else 0  # numbers of a row that winners_gradient writes
     for sample in prange(n):
         shares, which = np.empty(windows * channels, x.dtype), np.empty(channels, x.dtype)
-        spread = np.zeros(w * channels, x.dtype)  # stays 0 in an odd last column
-        for p in range((h + 1) // 2):
-            first, last = 2 * p, min(h, 2 * p + 2)
-            done = 0
-            if last - first < 2:  # an odd last row: in no window
-                spread[:] = 0
-            else:
-                gradient, best = gradients[sample, p], kept[sample, p]
-                for k in range(shares.size):
-                    shares[k] = scales[k] * gradient[k]
-                for k in range(source.size):
-                    spread[k] = shares[source[k]]
-                if largest:
-                    done = used
-                    upper, lower = rows[sample, first], rows[sample, first + 1]
-                    for q in range(windows):
-                        left, right, end = 2 * q * channels, (2 * q + 1) * channels, 2 * (q + 1) * channels
-                        share, winner = shares[left // 2 : end // 2], best[left // 2 : end // 2]
-                        which_pixel(upper[left:right], upper[right:end], lower[left:right], winner, which)
-                        for pixel in range(4):
-                            row, start = first + pixel // 2, left + pixel % 2 * channels
-                            winner_gradient(
-                                rows[sample, row, start : start + channels], mean, b, d, from_batch, share, which,
-                                pixel, results[sample, row, start : start + channels],
-                            )  # fmt: skip
-            for r in range(first, last):
+        spread = np.zeros(w * channels, x.dtype)  # of the mean, each pixel's share; 0 for all that is in no window
+        for p in range(h // 2):
+            gradient = gradients[sample, p]
+            for k in range(shares.size):
+                shares[k] = scales[k] * gradient[k]
+            for k in range(source.size):
+                spread[k] = shares[source[k]]
+            if largest:
+                winners_gradient(
+                    rows[sample, 2 * p : 2 * p + 2], kept[sample, p], mean, b, d, from_batch, shares, which,
+                    results[sample, 2 * p : 2 * p + 2],
+                )  # fmt: skip
+            for r in range(2 * p, 2 * p + 2):
                 run_gradient(rows[sample, r, done:], means, all_b, all_d, from_batch, spread, results[sample, r, done:])
+        if h % 2:  # a last row in no window
+            spread[:] = 0
+            run_gradient(rows[sample, h - 1], means, all_b, all_d, from_batch, spread, results[sample, h - 1])
 
 
 normalized_pool = compiled(normalized_pool_loops)

@@ -19,11 +19,18 @@ map (Ioffe and Szegedy 2015, §3.1).
 import numpy as np
 
 from minicnn.geometry import Windows
-from minicnn.kernels.direct import pack_columns, pack_planes
 from minicnn.kernels.fused import LINEAR, activate_in_place, activated
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.tiles import Tiling, lines_of_cache, pooled_rows_product, whole_vectors
-from minicnn.steps.convolution_kernels import SLOTS, frame_sample, frame_size, place_row
+from minicnn.steps.convolution_layout import (
+    SLOTS,
+    Layout,
+    bands_per_image,
+    frame_sample,
+    layout_of,
+    packed_kernel,
+    place_row,
+)
 from minicnn.typing import Array
 
 
@@ -56,6 +63,44 @@ def finish_pooled(y: Array, signs: Array, mean: Array, scale: Array, beta: Array
         activate_in_place(y, beta, code)
 
 
+@inlined
+def pool_rows(
+    image: Array, corner: int, first: int, last: int, channels: int, windows: Windows, layout: Layout, few: bool,
+    packed: Array, filters: int, biases: Array, average: bool, count: int, line: Array, y: Array, tiling: Tiling,
+) -> None:  # fmt: skip
+    """Rows first <= p < last of one image's pooled convolution, y (P·Q·F,), of `count` pools each.
+
+    corner: the place of the first window's first number in the flat image. line: a workspace for a row in the order of
+    the vectors, (Q, F'), with few filters (F, Q); empty where that is y's.
+    """
+    run, across, down = windows.kw * channels, windows.sw * channels, windows.sh * layout.row
+    stride = whole_vectors(count, tiling.lanes) if few else layout.filled
+    in_place = line.size == 0
+    results = y if in_place else line
+    for p in range(first, last):
+        start, row = corner + 2 * p * down, p * count * filters
+        place = row if in_place else 0
+        if few:
+            for q in range(0, stride, tiling.lanes):
+                pooled_rows_product(
+                    packed, 0, 1, filters, windows.kw * filters,
+                    image, start + 2 * q, 1, layout.width, 0, down,
+                    biases, 0, results, place + q, stride,
+                    windows.kw, windows.kh * channels, filters, tiling.lanes, True, average, tiling,
+                )  # fmt: skip
+        else:
+            for f in range(0, stride, tiling.widest):
+                columns = min(tiling.widest, stride - f)
+                pooled_rows_product(
+                    image, start, 2 * across, 1, layout.row,
+                    packed, f * windows.kh * run, columns, run * columns, across, down,
+                    biases, f, results, place + f, stride,
+                    run, windows.kh, count, columns, False, average, tiling,
+                )  # fmt: skip
+        if not in_place:
+            place_row(line, few, stride, count, filters, y[row : row + count * filters])
+
+
 def pooled_forward_loops(
     x: Array, kernel: Array, bias: Array, windows: Windows, average: bool, code: int, few: bool, tiling: Tiling,
     mean: Array, scale: Array, beta: Array, y: Array,
@@ -67,61 +112,40 @@ def pooled_forward_loops(
     convolution_forward_loops.
     """
     n, h, w, channels = x.shape
-    kh, kw, sh, sw, _, _, top, left, oh, ow = windows
-    filters, run, lanes = kernel.shape[3], kw * channels, tiling.lanes
-    rows, count = oh // 2, ow // 2
-    filled = filters if few else whole_vectors(filters, lanes)
-    windows_filled = whole_vectors(count, lanes)
-    matrix, bias_of, signs = signed(kernel.reshape(kh * run, filters), bias, scale, average)
-    packed, biases = lines_of_cache(kh * run * filled, x), np.zeros(filled, x.dtype)
+    kh, kw, filters = windows.kh, windows.kw, kernel.shape[3]
+    rows, count = windows.oh // 2, windows.ow // 2
+    windows_filled = whole_vectors(count, tiling.lanes)
+    layout = Layout(*layout_of(x, filters, windows, few, 2 * windows_filled, tiling))
+    matrix, bias_of, signs = signed(kernel.reshape(kh * kw * channels, filters), bias, scale, average)
+    packed = packed_kernel(matrix.reshape(kernel.shape), few, layout.filled, tiling)
+    biases = np.zeros(layout.filled, x.dtype)
     biases[:filters] = bias_of
-    if few:
-        pack_planes(matrix.reshape(kernel.shape), packed)
-    else:
-        pack_columns(matrix, tiling, packed)
     signs, means, scales = repeated_rows(signs, count), repeated_rows(mean, count), repeated_rows(scale, count)
     betas = repeated_rows(beta, count) if scale.size else np.zeros(count * filters, x.dtype)
-    height = frame_size(h, top, oh, sh, kh)
-    width = max(frame_size(w, left, ow, sw, kw), 2 * windows_filled + kw - 1 if few else 0)
-    framed = few or height > h or width > w
-    row = (width if framed else w) * channels
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
-    in_place = filters == filled and not few
+    in_place = filters == layout.filled and not few
+    line_size = windows_filled * filters if few else count * layout.filled
 
-    bands = 1 if n >= SLOTS else min(rows, (SLOTS + n - 1) // max(n, 1))
+    bands, length = bands_per_image(n, rows), count * filters
     slots = min(SLOTS, n * bands)
     for slot in prange(slots):
-        frame = np.zeros(height * row if framed else 0, x.dtype)
-        line = lines_of_cache(filters * windows_filled if few else count * filled, x)
+        frame = np.zeros(layout.height * layout.row if layout.framed else 0, x.dtype)
+        line = lines_of_cache(0 if in_place else line_size, x)
         for unit in range(slot, n * bands, slots):
             sample, band = unit // bands, unit % bands
             image, corner = flat_x, sample * h * w * channels
-            if framed:
-                frame_sample(x[sample], few, top, left, height, frame)
+            if layout.framed:
+                frame_sample(x[sample], few, windows.top, windows.left, layout.height, frame)
                 image, corner = frame, 0
-            for p in range(band * rows // bands, (band + 1) * rows // bands):
-                place, start = (sample * rows + p) * count * filters, corner + 2 * p * sh * row
-                target = flat_y[place : place + count * filters]
-                if few:
-                    for first in range(0, windows_filled, lanes):
-                        pooled_rows_product(
-                            packed, 0, 1, filters, kw * filters,
-                            image, start + 2 * first, 1, width, 0, sh * row,
-                            biases, 0, line, first, windows_filled,
-                            kw, kh * channels, filters, lanes, True, average, tiling,
-                        )  # fmt: skip
-                else:
-                    for first in range(0, filled, tiling.widest):
-                        columns = min(tiling.widest, filled - first)
-                        pooled_rows_product(
-                            image, start, 2 * sw * channels, 1, row,
-                            packed, first * kh * run, columns, run * columns, sw * channels, sh * row,
-                            biases, first, flat_y if in_place else line, (place if in_place else 0) + first, filled,
-                            run, kh, count, columns, False, average, tiling,
-                        )  # fmt: skip
-                if not in_place:
-                    place_row(line, few, windows_filled if few else filled, count, filters, target)
-                finish_pooled(target, signs, means, scales, betas, LINEAR if average else code)
+            first, last = band * rows // bands, (band + 1) * rows // bands
+            target = flat_y[sample * rows * length : (sample + 1) * rows * length]
+            pool_rows(
+                image, corner, first, last, channels, windows, layout, few, packed, filters, biases, average, count,
+                line, target, tiling,
+            )  # fmt: skip
+            for p in range(first, last):
+                row = target[p * length : (p + 1) * length]
+                finish_pooled(row, signs, means, scales, betas, LINEAR if average else code)
 
 
 pooled_forward = compiled(pooled_forward_loops)

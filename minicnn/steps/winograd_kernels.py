@@ -8,7 +8,7 @@ arithmetic: the plain additions that they stand for would be an eighth of its op
 import numpy as np
 
 from minicnn.kernels.fused import LINEAR, activate_in_place, activation_gradient_in_place
-from minicnn.kernels.jit import compiled, prange
+from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.tiles import Tiling, lines_of_cache, rows_product
 from minicnn.kernels.winograd import (
     SLOTS,
@@ -28,6 +28,60 @@ DEPTH = 128
 """Channels that one product sums over: so many rows of the weights stay in the first-level cache from tile to tile."""
 
 
+@inlined
+def transform_kernels(
+    kernel: Array, c: int, channels: int, filters: int, kernels: Array, weights: Array, tiling: Tiling
+) -> None:
+    """G g Gᵀ of channel c, from the kernel (9, C, F), flat. weights: place by place, panel by panel, (C, width)."""
+    for f in range(0, filters, tiling.widest):
+        width = min(tiling.widest, filters - f)
+        rows_product(
+            kernels, 0, 9, 1, 0, kernel, c * filters + f, channels * filters, 0,
+            weights, f * channels + c * width, channels * filters, 9, 1, kernels.shape[0], width, False, tiling,
+        )  # fmt: skip
+
+
+@inlined
+def multiply_panel(
+    inputs: Array, plane: int, tiles: int, channels: int, weights: Array, filters: int, f: int, width: int,
+    places: int, products: Array, tiling: Tiling,
+) -> None:  # fmt: skip
+    """products (tiles, width) = inputs (tiles, C) · weights (C, width) at each place, for filters f to f + width.
+
+    plane: tiles from one place to the next, in inputs and products.
+    """
+    for place in range(places):
+        panel = (place * filters + f) * channels
+        for c in range(0, channels, DEPTH):
+            rows_product(
+                inputs, place * plane * channels + c, channels, 1, 0, weights, panel + c * width, width, 0,
+                products, place * plane * width, width,
+                min(DEPTH, channels - c), 1, tiles, width, c > 0, tiling,
+            )  # fmt: skip
+
+
+@inlined
+def activate_panel(y: Array, filters: int, f: int, grid: Grid, first: int, strips: int, bias: Array, code: int) -> None:
+    """y = f(y + bias) at all pixels of `strips` strips from strip `first` on; y flat, bias (width,) the panel's."""
+    for strip in range(first, first + strips):
+        image, row = strip // grid.down, strip % grid.down * grid.m
+        begin = (image * grid.oh + row) * grid.ow
+        for pixel in range(begin, begin + min(grid.m, grid.oh - row) * grid.ow):
+            start = pixel * filters + f
+            activate_in_place(y[start : start + bias.size], bias, code)
+
+
+@inlined
+def finish_pooled_panel(
+    y: Array, filters: int, f: int, first: int, tiles: int,
+    signs: Array, mean: Array, scale: Array, beta: Array, code: int,
+) -> None:  # fmt: skip
+    """finish_pooled for what was pooled from `tiles` tiles from tile `first` on; y flat, signs (width,) and so on."""
+    for tile in range(first, first + tiles):
+        start = tile * filters + f
+        finish_pooled(y[start : start + signs.size], signs, mean, scale, beta, code)
+
+
 def winograd_forward_loops(
     x: Array, kernel: Array, bias: Array, grid: Grid, code: int, transform: Transform, tiling: Tiling,
     pool: int, pooled_tiling: Tiling, mean: Array, scale: Array, beta: Array, y: Array,
@@ -41,70 +95,50 @@ def winograd_forward_loops(
 
     Filters are taken in panels as wide as a tile.
     """
-    n, channels = x.shape[0], x.shape[3]
-    filters = y.shape[3]
-    m, a = transform.m, transform.m + 2
-    places, widest = a * a, tiling.widest
-    matrix, biases, signs = signed(kernel.reshape(9 * channels, filters), bias, scale, pool == AVERAGE_POOL)
+    n, channels, filters = x.shape[0], x.shape[3], y.shape[3]
+    a, widest = transform.m + 2, tiling.widest
+    places = a * a
+    average = pool == AVERAGE_POOL
+    matrix, biases, signs = signed(kernel.reshape(9 * channels, filters), bias, scale, average)
     flat_x, flat_y, flat_kernel = x.reshape(-1), y.reshape(-1), matrix.reshape(-1)
     betas = beta if scale.size else np.zeros(filters, x.dtype)
-
-    weights = lines_of_cache(places * channels * filters, x)  # place by place, panel by panel, (C, width)
+    weights = lines_of_cache(places * channels * filters, x)
     for c in prange(channels):
-        for f in range(0, filters, widest):
-            width = min(widest, filters - f)
-            rows_product(
-                transform.kernels, 0, 9, 1, 0, flat_kernel, c * filters + f, channels * filters, 0,
-                weights, f * channels + c * width, channels * filters, 9, 1, places, width, False, tiling,
-            )  # fmt: skip
+        transform_kernels(flat_kernel, c, channels, filters, transform.kernels, weights, tiling)
 
     strips = n * grid.down
     most = strips_per_block(strips, grid.across, places * grid.across * (channels + widest) * x.itemsize)
-    blocks = (strips + most - 1) // most
+    blocks, plane = (strips + most - 1) // most, most * grid.across
     slots = min(SLOTS, blocks)
     groups = max(1, min(SLOTS // max(1, slots), (filters + widest - 1) // widest))  # of panels, where tiles are few
     for part in prange(slots * groups):
         slot, group = part // groups, part % groups
         rows = lines_of_cache(a * grid.w * channels, x)
-        inputs = lines_of_cache(places * most * grid.across * channels, x)
-        products = lines_of_cache(places * most * grid.across * widest, x)
+        inputs, products = lines_of_cache(places * plane * channels, x), lines_of_cache(places * plane * widest, x)
         for block in range(slot, blocks, slots):
             first = block * most
             count = min(most, strips - first)
-            tiles, plane = count * grid.across, most * grid.across
+            tiles = count * grid.across
             transform_inputs(flat_x, grid, channels, first, count, transform.bt, rows, inputs, plane * channels, tiling)
             for f in range(group * widest, filters, groups * widest):
-                width = min(widest, filters - f)
-                for place in range(places):
-                    panel = (place * filters + f) * channels
-                    for c in range(0, channels, DEPTH):
-                        rows_product(
-                            inputs, place * plane * channels + c, channels, 1, 0, weights, panel + c * width, width, 0,
-                            products, place * plane * width, width,
-                            min(DEPTH, channels - c), 1, tiles, width, c > 0, tiling,
-                        )  # fmt: skip
+                last = min(f + widest, filters)
+                width = last - f
+                multiply_panel(inputs, plane, tiles, channels, weights, filters, f, width, places, products, tiling)
                 if pool:
                     pool_outputs(
-                        products, plane * width, first, count, grid.across, transform.outputs, biases,
-                        pool == AVERAGE_POOL, flat_y, filters, f, width, pooled_tiling,
+                        products, plane * width, first, count, grid.across, transform.outputs, biases, average,
+                        flat_y, filters, f, width, pooled_tiling,
                     )  # fmt: skip
-                    for window in range(first * grid.across, first * grid.across + tiles):
-                        z = flat_y[window * filters + f : window * filters + f + width]
-                        finish_pooled(
-                            z, signs[f : f + width], mean[f : f + width], scale[f : f + width],
-                            betas[f : f + width], LINEAR if pool == AVERAGE_POOL else code,
-                        )  # fmt: skip
-                    continue
-                transform_outputs(
-                    products, plane * width, grid, first, count, transform.outputs, flat_y, filters, f, width
-                )
-                if bias.size:
-                    for strip in range(first, first + count):
-                        row = strip // grid.down * grid.oh + strip % grid.down * m
-                        pixels = min(m, grid.oh - strip % grid.down * m) * grid.ow
-                        for pixel in range(row * grid.ow, row * grid.ow + pixels):
-                            z = flat_y[pixel * filters + f : pixel * filters + f + width]
-                            activate_in_place(z, bias[f : f + width], code)
+                    finish_pooled_panel(
+                        flat_y, filters, f, first * grid.across, tiles, signs[f:last],
+                        mean[f:last], scale[f:last], betas[f:last], LINEAR if average else code,
+                    )  # fmt: skip
+                else:
+                    transform_outputs(
+                        products, plane * width, grid, first, count, transform.outputs, flat_y, filters, f, width
+                    )
+                    if bias.size:
+                        activate_panel(flat_y, filters, f, grid, first, count, bias[f:last], code)
 
 
 def winograd_gradient_loops(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicnn.geometry import place_windows
-from minicnn.kernels import valid_taps
+from minicnn.kernels import taps, valid_taps
 from minicnn.kernels.convolution import conv2d_backward_loops, conv2d_backward_numpy, conv2d_loops, conv2d_numpy
 from minicnn.kernels.fused import LINEAR, RELU, TANH
 from minicnn.kernels.tiles import Tiling, tiling_for
@@ -170,5 +170,5 @@ def test_positions_covered():
             for stride in range(1, 4):
                 for offset in range(-8, 8):
                     inside = [p for p in range(out) if 0 <= p * stride + offset < size]
-                    first, last = valid_taps.covered(out, size, stride, offset)
+                    first, last = taps.covered(out, size, stride, offset)
                     assert list(range(first, last)) == inside

@@ -10,8 +10,9 @@ from minicnn.kernels import NUMPY
 from minicnn.kernels.tiles import Tiling, tiling_for
 from minicnn.layers import AveragePooling2D, Conv2D, Dense, Flatten, Input, MaxPooling2D, Run
 from minicnn.models import Sequential
-from minicnn.steps import convolution_kernels
 from minicnn.steps.convolution import ConvolutionStep, convolution_rule
+from minicnn.steps.convolution_backward import convolution_backward_loops
+from minicnn.steps.convolution_kernels import convolution_forward_loops
 from minicnn.steps.plan import LayerStep
 
 pytestmark = pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: plans never have this step here")
@@ -103,8 +104,8 @@ def test_any_shape(n, shape, filters, size, stride, padding, pooled, dtype, use_
 @pytest.mark.parametrize("pool", [None, MaxPooling2D])
 def test_the_plain_loops_are_the_same_program(few, pool, monkeypatch):
     """Uncompiled, on tiles of a CPU with other vectors: two lanes, at most 3, 2, 0 and 0 rows."""
-    for name in ("convolution_forward", "convolution_backward"):
-        monkeypatch.setattr(f"minicnn.steps.convolution.{name}", getattr(convolution_kernels, f"{name}_loops"))
+    monkeypatch.setattr("minicnn.steps.convolution.convolution_forward", convolution_forward_loops)
+    monkeypatch.setattr("minicnn.steps.convolution.convolution_backward", convolution_backward_loops)
     layers = stack((5, 6, 2), 3, 3, 1, "same", "relu", pool, "float64")
     assert_same(layers, 2, step_of(layers, few=few, tiling=Tiling(2, 3, 2, 0, 0, 4)), 1e-12)
 
