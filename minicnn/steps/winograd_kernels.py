@@ -141,6 +141,39 @@ def winograd_forward_loops(
                         activate_panel(flat_y, filters, f, grid, first, count, bias[f:last], code)
 
 
+@inlined
+def differentiate_strips(dy: Array, y: Array, filters: int, grid: Grid, first: int, strips: int, code: int) -> None:
+    """dy becomes dz = dy · f'(z) at all pixels of `strips` strips from strip `first` on; dy and y = f(z) flat."""
+    line = grid.ow * filters
+    for strip in range(first, first + strips):
+        image, row = strip // grid.down, strip % grid.down * grid.m
+        begin = (image * grid.oh + row) * line
+        for start in range(begin, begin + min(grid.m, grid.oh - row) * line, line):
+            activation_gradient_in_place(dy[start : start + line], y[start : start + line], code)
+
+
+@inlined
+def add_panel_products(
+    inputs: Array, gradients: Array, plane: int, tiles: int, channels: int, filters: int, f: int, width: int, m: int,
+    ones: Array, sums: Array, begin: int, adding: bool, tiling: Tiling,
+) -> None:  # fmt: skip
+    """inputs (tiles, C) transposed · gradients (tiles, width) at each place, and the sum of the tiles' dz, for filters
+    f to f + width: written to a slot's sums, from sums[begin] on, or added to them.
+
+    plane: tiles from one place to the next. ones: (1,), as a factor of the tiles' sum.
+    """
+    places = (m + 2) * (m + 2)
+    for place in range(places):
+        rows_product(
+            inputs, place * plane * channels, 1, channels, 0, gradients, place * plane * width, width, 0,
+            sums, begin + (place * filters + f) * channels, width, tiles, 1, channels, width, adding, tiling,
+        )  # fmt: skip
+    rows_product(
+        ones, 0, 0, 0, 0, gradients, (m + 3) * plane * width, width, 0,
+        sums, begin + places * channels * filters + f, 0, tiles, 1, 1, width, adding, tiling,
+    )  # fmt: skip
+
+
 def winograd_gradient_loops(
     x: Array, y: Array, dy: Array, grid: Grid, code: int, transform: Transform, tiling: Tiling,
     dkernel: Array, dbias: Array,
@@ -151,16 +184,13 @@ def winograd_gradient_loops(
     added and transformed back in one product at the end. One of the places of A dz Aᵀ, (1, 1), is the sum of the
     tile's dz: dbias.
     """
-    n, channels = x.shape[0], x.shape[3]
-    filters = dy.shape[3]
+    n, channels, filters = x.shape[0], x.shape[3], dy.shape[3]
     m, a = transform.m, transform.m + 2
     places, widest = a * a, tiling.widest
     flat_x, flat_y, flat_dy, flat_dkernel = x.reshape(-1), y.reshape(-1), dy.reshape(-1), dkernel.reshape(-1)
-    line = grid.ow * filters
-
     strips = n * grid.down
     most = strips_per_block(strips, grid.across, places * grid.across * (channels + widest) * x.itemsize)
-    blocks = (strips + most - 1) // most
+    blocks, plane = (strips + most - 1) // most, most * grid.across
     slots = max(1, min(SLOTS, blocks))
     size = (places * channels + 1) * filters  # the last row of a slot is dbias
     partial, ones = lines_of_cache(slots * size, x), np.ones(1, x.dtype)
@@ -168,19 +198,12 @@ def winograd_gradient_loops(
         partial[:] = 0
     for slot in prange(slots):
         rows = lines_of_cache(a * grid.w * channels, x)
-        inputs = lines_of_cache(places * most * grid.across * channels, x)
-        gradients = lines_of_cache(places * most * grid.across * widest, x)
+        inputs, gradients = lines_of_cache(places * plane * channels, x), lines_of_cache(places * plane * widest, x)
         for block in range(slot, blocks, slots):
             first = block * most
             count = min(most, strips - first)
-            tiles, plane, adding = count * grid.across, most * grid.across, block > slot
             if code != LINEAR:
-                for strip in range(first, first + count):
-                    row = strip % grid.down * m
-                    for p in range(min(m, grid.oh - row)):
-                        start = (strip // grid.down * grid.oh + row + p) * line
-                        dz = flat_dy[start : start + line]
-                        activation_gradient_in_place(dz, flat_y[start : start + line], code)
+                differentiate_strips(flat_dy, flat_y, filters, grid, first, count, code)
             transform_inputs(flat_x, grid, channels, first, count, transform.bt, rows, inputs, plane * channels, tiling)
             for f in range(0, filters, widest):
                 width = min(widest, filters - f)
@@ -188,15 +211,9 @@ def winograd_gradient_loops(
                     flat_dy, filters, f, width, grid, first, count, transform.gradients,
                     gradients, plane * width, tiling,
                 )  # fmt: skip
-                for place in range(places):
-                    rows_product(
-                        inputs, place * plane * channels, 1, channels, 0, gradients, place * plane * width, width, 0,
-                        partial, slot * size + (place * filters + f) * channels, width,
-                        tiles, 1, channels, width, adding, tiling,
-                    )  # fmt: skip
-                rows_product(
-                    ones, 0, 0, 0, 0, gradients, (a + 1) * plane * width, width, 0,
-                    partial, slot * size + places * channels * filters + f, 0, tiles, 1, 1, width, adding, tiling,
+                add_panel_products(
+                    inputs, gradients, plane, count * grid.across, channels, filters, f, width, m,
+                    ones, partial, slot * size, block > slot, tiling,
                 )  # fmt: skip
     for c in prange(channels):
         for f in range(0, filters, widest):
