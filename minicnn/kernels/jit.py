@@ -262,9 +262,10 @@ def _prepare_process() -> None:
     """Two settings for the process, before the first kernel runs; neither changes a result.
 
     Waiting: GNU's OpenMP lets a thread that waits for the others spin for 300,000 rounds, milliseconds, before it
-    sleeps. Where another process holds a core, that is a core lost to the very thread that is waited for: a
-    training step of LeNet-5 took 220 ms beside a busy process, and 7 ms with 10,000 rounds. Set by the caller, it
-    stays; child processes inherit it, and where another library has loaded OpenMP before, it comes too late.
+    sleeps (libgomp's manual, GOMP_SPINCOUNT). Where another process holds a core, that is a core lost to the very
+    thread that is waited for: a training step of LeNet-5 took 220 ms beside a busy process, and 7 ms with 10,000
+    rounds. Set by the caller, it stays; child processes inherit it, and where another library has loaded OpenMP before,
+    it comes too late.
 
     Memory: glibc gives freed memory back to the system beyond a threshold, and has it cleared anew at the next
     step: 3,000 page faults and 6 ms a step. It raises the threshold to the largest block that it saw freed, up

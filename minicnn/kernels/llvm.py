@@ -130,9 +130,8 @@ def provide(name: str, itemsize: int) -> None:
 
 def _provide(name: str, itemsize: int) -> Any:
     """The compiled function, which must not be freed: kernels have its address."""
-    functions = {"tile": (_tile_of_float32, _tile_of_float64), "pooled": (_pooled_of_float32, _pooled_of_float64)}
-    dtype, function = (types.float32, functions[name][0]) if itemsize == 4 else (types.float64, functions[name][1])
-    pointers, integers = (3, 11) if name == "tile" else (4, 14)
+    function, pointers, integers = (_tiles, 3, 11) if name == "tile" else (_pooled, 4, 14)
+    dtype = types.float32 if itemsize == 4 else types.float64
     pointer = types.CPointer(dtype)  # type: ignore[attr-defined]
     kind = types.void(*[pointer] * pointers, *[types.intp] * integers)
     with notice_of_compiling():
@@ -141,23 +140,11 @@ def _provide(name: str, itemsize: int) -> Any:
     return compiled
 
 
-def _tile_of_float32(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add):  # type: ignore[no-untyped-def]
+def _tiles(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add):  # type: ignore[no-untyped-def]
     _emit_tiles(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add)
 
 
-def _tile_of_float64(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add):  # type: ignore[no-untyped-def]
-    _emit_tiles(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add)
-
-
-def _pooled_of_float32(  # type: ignore[no-untyped-def]
-    a, b, bias, c, a_row, a_in, a_out, b_in, b_out, across, down, c_row, n_in, n_out, rows, columns, turned, mean
-):
-    _emit_pooled(
-        a, b, bias, c, a_row, a_in, a_out, b_in, b_out, across, down, c_row, n_in, n_out, rows, columns, turned, mean
-    )
-
-
-def _pooled_of_float64(  # type: ignore[no-untyped-def]
+def _pooled(  # type: ignore[no-untyped-def]
     a, b, bias, c, a_row, a_in, a_out, b_in, b_out, across, down, c_row, n_in, n_out, rows, columns, turned, mean
 ):
     _emit_pooled(
