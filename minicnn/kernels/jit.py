@@ -51,16 +51,16 @@ def _after_fork_in_child() -> None:
     global _forked, _compile_lock
     _compile_lock = threading.RLock()  # another thread of the parent may have held it
     # OpenMP's threads are not there any more, and waiting for them kills the child.
-    _forked = _parallel_started or _numba_has_threads()
+    _forked = _parallel_started or _threading_layer() is not None
 
 
-def _numba_has_threads() -> bool:
-    """Whether Numba has started its threads: the caller's own parallel code may have, where no kernel of ours ran."""
-    threading_layer = getattr(sys.modules.get("numba"), "threading_layer", None)
+def _threading_layer() -> str | None:
+    """Numba's thread pool, "omp" for instance; None before one is started, by our kernels or the caller's own code."""
+    numba = sys.modules.get("numba")
     try:
-        return threading_layer is not None and bool(threading_layer())
-    except ValueError:  # what Numba raises before
-        return False
+        return str(numba.threading_layer()) if numba is not None else None
+    except (AttributeError, ValueError):  # while Numba is imported; before parallel code has run
+        return None
 
 
 if hasattr(os, "register_at_fork"):
@@ -237,12 +237,7 @@ def _warn_once_about_the_cache() -> None:
 def _workqueue_guard() -> Any:
     """A lock under workqueue, or while Numba has not chosen its threading layer; nothing under OpenMP and TBB."""
     global _pool_is_reentrant
-    import numba
-
-    try:
-        _pool_is_reentrant = numba.threading_layer() != "workqueue"
-    except ValueError:  # no parallel kernel has run yet
-        return _entry_lock
+    _pool_is_reentrant = _threading_layer() not in (None, "workqueue")
     return nullcontext() if _pool_is_reentrant else _entry_lock
 
 

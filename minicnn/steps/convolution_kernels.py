@@ -53,7 +53,7 @@ def split_planes(planes: Array, row: int, first: int, step: int, count: int, fil
 
 @inlined
 def biases_of_parts(bias: Array, parts: int, count: int, few: bool, filled: int) -> Array:
-    """The bias (F,) of each number of z, in the order that convolve_parts gives it: `count` windows a part."""
+    """The bias (F,) of each number of z, in the order that convolve_rows gives it: `count` windows a part."""
     length = count * filled
     biases = np.zeros(parts * length, bias.dtype)
     for part in range(parts):
