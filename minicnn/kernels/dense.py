@@ -146,14 +146,7 @@ def dense_backward_blocked(
         np.dot(x[first:last].T, dz[first:last], partial[block])
         if need_dx:
             np.dot(dz[first:last], kernel.T, dx[first:last])
-    for i in prange(inputs):
-        row = dkernel[i]
-        for o in range(outputs):
-            row[o] = partial[0, i, o]
-        for block in range(1, blocks):
-            part = partial[block, i]
-            for o in range(outputs):
-                row[o] += part[o]
+    add_slots(partial, dkernel)
     for o in range(outputs):
         dbias[o] = sums[0, o]
         for block in range(1, blocks):

@@ -26,7 +26,7 @@ from minicnn.kernels.fused import RELU, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.tiles import Tiling, lines_of_cache, whole_vectors, zeroed_lines_of_cache
 from minicnn.steps.convolution_layout import SLOTS, Layout, layout_of, place_row
-from minicnn.steps.pool_parts import AVERAGE_POOL, MAX_POOL, NO_POOL, spread_apart, spread_evenly, spread_winners
+from minicnn.steps.pool_parts import AVERAGE_POOL, NO_POOL, spread, spread_apart
 from minicnn.typing import Array
 
 
@@ -106,21 +106,19 @@ def fill_gradients(
 ) -> None:  # fmt: skip
     """dz of one image from its dy, y and index, (P·Q·F,) each. line: a workspace for a row, (Q·F,)."""
     length, step = line.size, 2 if pool else 1
+    straight = pool == NO_POOL and filled == filters
+    share = dy.dtype.type(0.25 if pool == AVERAGE_POOL else 1.0)
     for p in range(dz_layout.rows // step):
         first, last = p * length, (p + 1) * length
         gradient, place = dy[first:last], dz_layout.start + step * p * dz_layout.row
-        if pool == NO_POOL and filled == filters:
-            activation_gradient(gradient, y[first:last], code, dz[place : place + length])
-        else:
-            if pool == NO_POOL or code != RELU:  # else index says where relu is flat
-                activation_gradient(gradient, y[first:last], code, line)
-                gradient = line
-            if pool == MAX_POOL:
-                spread_winners(gradient, index[first:last], filters, dz, place, dz_layout.row, filled)
-            elif pool == AVERAGE_POOL:
-                spread_evenly(gradient, index[first:last], filters, dz, place, dz_layout.row, filled)
-            else:
-                spread_apart(gradient, filters, dz, place, filled)
+        if pool == NO_POOL or code != RELU:  # else index says where relu is flat
+            sloped = dz[place : place + length] if straight else line
+            activation_gradient(gradient, y[first:last], code, sloped)
+            gradient = sloped
+        if pool:
+            spread(gradient, index[first:last], share, filters, dz, place, dz_layout.row, filled)
+        elif not straight:
+            spread_apart(gradient, filters, dz, place, filled)
 
 
 @inlined

@@ -101,12 +101,11 @@ def convolve_rows(
         row, end = p * count * filters, (p + 1) * count * filters
         results = y[row:end] if in_place else pooled
         kept = index[row:end] if in_place else chosen
-        if pool == MAX_POOL:
-            max_of_parts(z, biases, code, results, kept)
-        elif pool == AVERAGE_POOL:
+        if pool == AVERAGE_POOL:
             mean_of_parts(z, biases, results, kept)
         else:
-            activate(z, biases, code, results)
+            largest = max_of_parts(z, biases, code, kept) if pool == MAX_POOL else z
+            activate(largest, biases, code, results)
         if not in_place:
             stride = count if few else layout.filled
             place_row(pooled, few, stride, count, filters, y[row:end])

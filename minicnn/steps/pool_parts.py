@@ -1,46 +1,43 @@
 """A 2x2 pool on rows of windows that a convolution has just made, forward and back; part of ConvolutionStep's loops.
 
 The four windows of each pool stand in four runs of one length, parts 0 to 3: even and odd windows of an even row, then
-of the odd row below it. What a pool keeps for its backward pass is one byte an output, its index: which part was the
-largest, or one bit for each part that relu let through.
+of the odd row below it. What a pool keeps for its backward pass is one byte an output, its index: a bit for each part
+that a share of the gradient goes to, the first part's lowest.
 """
 
 import numpy as np
 
-from minicnn.kernels.fused import RELU, activate_in_place
+from minicnn.kernels.fused import RELU
 from minicnn.kernels.jit import inlined
 from minicnn.typing import Array
 
 NO_POOL, MAX_POOL, AVERAGE_POOL = 0, 1, 2
 
-DEAD = 4
-"""The index of a pooled output whose largest input relu cut off."""
-
 
 @inlined
-def max_of_parts(z: Array, bias: Array, code: int, y: Array, index: Array) -> None:
-    """y = f(max of z's four quarters + bias), and which quarter it was.
+def max_of_parts(z: Array, bias: Array, code: int, index: Array) -> Array:
+    """The largest of z's four quarters, written over the last of them, and in index the bit of the part it came from.
 
-    Every f here is monotonic, so f of the largest is the largest f. Of equal ones the first wins; NaN wins over all.
-    index: empty if nobody will ask.
+    Every f here is monotonic, so f of the largest + bias is the largest f. Of equal ones the first wins; NaN wins over
+    all. What relu will cut off has no bit. index: empty if nobody will ask.
     """
-    length = y.size
+    length = z.size // 4
     a, b, c, d = z[:length], z[length : 2 * length], z[2 * length : 3 * length], z[3 * length :]
     for k in range(length):
         best = a[k]
         best = b[k] if b[k] > best or b[k] != b[k] else best
         best = c[k] if c[k] > best or c[k] != c[k] else best
-        y[k] = d[k] if d[k] > best or d[k] != d[k] else best
+        d[k] = d[k] if d[k] > best or d[k] != d[k] else best
     if index.size:
         for k in range(length):
-            which = np.uint8(3)
-            which = np.uint8(2) if c[k] == y[k] else which
-            which = np.uint8(1) if b[k] == y[k] else which
-            index[k] = np.uint8(0) if a[k] == y[k] else which
+            bit = np.uint8(8)
+            bit = np.uint8(4) if c[k] == d[k] else bit
+            bit = np.uint8(2) if b[k] == d[k] else bit
+            index[k] = np.uint8(1) if a[k] == d[k] else bit
         if code == RELU:
             for k in range(length):
-                index[k] = np.uint8(DEAD) if y[k] + bias[k] <= 0 else index[k]
-    activate_in_place(y, bias[:length], code)
+                index[k] = np.uint8(0) if d[k] + bias[k] <= 0 else index[k]
+    return d
 
 
 @inlined
@@ -62,30 +59,21 @@ def mean_of_parts(z: Array, bias: Array, y: Array, index: Array) -> None:
 
 
 @inlined
-def spread_winners(line: Array, index: Array, filters: int, dz: Array, place: int, dz_row: int, filled: int) -> None:
-    """One row of dL/dy·f', (Q, F), onto its two rows of dz, F' numbers a window: to each output's winner."""
+def spread(
+    line: Array, index: Array, share: float, filters: int, dz: Array, place: int, dz_row: int, filled: int
+) -> None:  # fmt: skip
+    """One row of dL/dy·f', (Q, F), onto its two rows of dz, F' numbers a window: a share of it to each part in index.
+
+    share: of line's dtype; 1 for the largest value, a quarter for the mean.
+    """
     zero = line.dtype.type(0)
-    for part in range(4):
-        begin = place + part // 2 * dz_row + part % 2 * filled
-        for q in range(line.size // filters):
-            target = dz[begin + 2 * q * filled : begin + 2 * q * filled + filters]
-            gradient, winner = line[q * filters : (q + 1) * filters], index[q * filters : (q + 1) * filters]
-            for f in range(filters):
-                value = gradient[f]  # read first: a conditional read would be a jump, which random winners mispredict
-                target[f] = value if winner[f] == part else zero
-
-
-@inlined
-def spread_evenly(line: Array, index: Array, filters: int, dz: Array, place: int, dz_row: int, filled: int) -> None:
-    """As spread_winners, a quarter to each window that relu let through."""
-    zero, quarter = line.dtype.type(0), line.dtype.type(0.25)
     for part in range(4):
         begin, bit = place + part // 2 * dz_row + part % 2 * filled, np.uint8(1 << part)
         for q in range(line.size // filters):
             target = dz[begin + 2 * q * filled : begin + 2 * q * filled + filters]
             gradient, bits = line[q * filters : (q + 1) * filters], index[q * filters : (q + 1) * filters]
             for f in range(filters):
-                value = quarter * gradient[f]
+                value = share * gradient[f]  # made first: a conditional read would be a jump, mispredicted at random
                 target[f] = value if bits[f] & bit else zero
 
 
