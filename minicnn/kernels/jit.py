@@ -40,8 +40,7 @@ _compile_lock = threading.RLock()  # Numba compiles one function at a time; two 
 _entry_lock = threading.Lock()  # workqueue, Numba's own thread pool, dies when two Python threads enter it at once
 _inlined: dict[Callable[..., Any], Any] = {}
 _generated: set[Callable[..., Any]] = set()
-_local = threading.local()  # numba.set_num_threads holds for one Python thread; this is what that thread was told
-_threads: int | None = None
+_threads: int | None = None  # what set_num_threads was told; None leaves it to Numba's own setting
 _parallel_started = False
 _pool_is_reentrant = False  # known once a parallel kernel has run
 _forked = False
@@ -106,11 +105,11 @@ class Kernel:
         if _forked:
             with self._blas(), self._notice(run):
                 return run(*args)
-        _enter_thread_pool()
+        _before_the_first_kernel()
         if _pool_is_reentrant and run.overloads:  # nothing to wait for or to tell
-            with self._blas():
+            with self._blas(), _thread_count():
                 return run(*args)
-        with self._blas(), _workqueue_guard(), self._notice(run):
+        with self._blas(), _workqueue_guard(), self._notice(run), _thread_count():
             return run(*args)
 
     def _notice(self, run: Any) -> Any:
@@ -241,16 +240,29 @@ def _workqueue_guard() -> Any:
     return nullcontext() if _pool_is_reentrant else _entry_lock
 
 
-def _enter_thread_pool() -> None:
+def _thread_count() -> Any:
+    """Numba on as many threads as set_num_threads said; nothing where it was not called."""
+    return nullcontext() if _threads is None else _limited_to(_threads)
+
+
+@contextmanager
+def _limited_to(count: int) -> Iterator[None]:
+    """Numba's own setting, which the caller's Numba code may rely on, comes back afterwards."""
+    import numba
+
+    before = numba.get_num_threads()
+    numba.set_num_threads(count)  # for this Python thread
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+def _before_the_first_kernel() -> None:
     global _parallel_started
     if not _parallel_started:
         _prepare_process()
         _parallel_started = True
-    if _threads is not None and getattr(_local, "threads", None) != _threads:
-        import numba
-
-        numba.set_num_threads(_threads)
-        _local.threads = _threads
 
 
 def _prepare_process() -> None:
@@ -272,7 +284,7 @@ def _prepare_process() -> None:
 
 
 def set_num_threads(count: int) -> None:
-    """How many threads kernels use from now on, in every Python thread.
+    """How many threads kernels use from now on, in every Python thread; the caller's own Numba code keeps its number.
 
     Raises ConfigError unless count is an integer from 1 to the size of Numba's pool.
     """

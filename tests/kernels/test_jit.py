@@ -19,7 +19,7 @@ from minicnn.errors import ConfigError, MinicnnWarning
 from minicnn.geometry import place_windows
 from minicnn.kernels import NUMBA, convolution, jit, llvm
 from minicnn.kernels.dropout import dropout_key
-from minicnn.kernels.jit import Kernel, get_num_threads, set_num_threads
+from minicnn.kernels.jit import Kernel, get_num_threads, prange, set_num_threads
 from tests.small_models import trained_and_predicted
 
 layers = minicnn.layers
@@ -120,6 +120,27 @@ def test_python_threads_compute_at_once_and_heed_the_setting(threads):
     for worker in workers:
         worker.join()
     assert results == {k: [expected] * 3 for k in range(4)}
+
+
+def thread_count_loops(counts):
+    for k in prange(counts.size):
+        counts[k] = numba.get_num_threads()
+
+
+@pytest.mark.filterwarnings("ignore:Cannot cache compiled function")
+def test_kernels_run_on_as_many_threads_as_were_set_and_the_callers_setting_comes_back(threads):
+    kernel, counts = jit.compiled(thread_count_loops), np.zeros(4, np.int64)
+    callers = numba.get_num_threads()
+    for count in (2, 1):
+        threads(count)
+        for _ in range(2):  # the first call compiles
+            kernel(counts)
+            assert (counts == count).all()
+            assert numba.get_num_threads() == callers
+    threads(1)
+    with pytest.raises(numba.TypingError):
+        kernel("no array")
+    assert numba.get_num_threads() == callers
 
 
 def _compute_and_send(pipe):
