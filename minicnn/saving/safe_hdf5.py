@@ -271,8 +271,7 @@ def put_array(group: h5py.Group, name: str, array: Any) -> None:
 
 
 def _widened(array: Array) -> Array:
-    """
-    ""bfloat16 as float32, of which it is the upper two bytes. The low byte comes first, as Keras's machines have it."""
+    """bfloat16 as float32, of which it is the upper two bytes. The low byte comes first."""
     return (array.view("<u2").astype(np.uint32) << 16).view(np.float32)
 
 
@@ -291,5 +290,5 @@ def _description(start: bytes) -> str:
     if SIGNATURE.startswith(start):
         return "is an HDF5 file that breaks off after its first bytes; get the file anew"
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
-        return f"is text, not an HDF5 file; it begins {start[:32].decode('ascii')!r}"
-    return f"is not an HDF5 file; it begins with the bytes {start[:8].hex(' ')}"
+        return f"is text, not an HDF5 file; it begins {start[:32].decode('ascii')!r}; give a .h5 or .keras file"
+    return f"is not an HDF5 file; it begins with the bytes {start[:8].hex(' ')}; give a .h5 or .keras file"
