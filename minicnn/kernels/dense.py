@@ -147,10 +147,7 @@ def dense_backward_blocked(
         if need_dx:
             np.dot(dz[first:last], kernel.T, dx[first:last])
     add_slots(partial, dkernel)
-    for o in range(outputs):
-        dbias[o] = sums[0, o]
-        for block in range(1, blocks):
-            dbias[o] += sums[block, o]
+    add_slots(sums.reshape(blocks, 1, outputs), dbias.reshape(1, outputs))
     return dx
 
 
