@@ -1,4 +1,5 @@
-"""Turns the plain loops of the kernel files into compiled, parallel kernels: with llvm.py the only file to call Numba.
+"""Turns the plain loops of the kernel files into compiled, parallel kernels: Numba is called here alone, and in
+machine_code.py and llvm.py.
 
 A kernel file is plain Python. `prange` there is `range`, a helper is a function marked with `@inlined`, and
 `compiled(loops)` stands for the fast version. Compilation happens at the first call (importing minicnn does not
@@ -73,7 +74,7 @@ def inlined(function: _Function) -> _Function:
 
 
 def generated(function: _Function) -> _Function:
-    """Mark a helper that stands for generated code in compiled kernels: llvm.py has it under the same name."""
+    """Mark a helper that stands for generated code in compiled kernels: machine_code.py has it under the same name."""
     _generated.add(function)
     return function
 
@@ -177,9 +178,9 @@ def _compiled_globals(function: Callable[..., Any]) -> dict[str, Any]:
         if isinstance(helper, types.FunctionType) and helper in _inlined:
             names[name] = _compiled_helper(helper)
         elif isinstance(helper, types.FunctionType) and helper in _generated:
-            from minicnn.kernels import llvm
+            from minicnn.kernels import machine_code
 
-            names[name] = getattr(llvm, name)
+            names[name] = getattr(machine_code, name)
     return names
 
 

@@ -14,14 +14,16 @@ van de Geijn 2008, "Anatomy of high-performance matrix multiplication"), emitted
     store c
 
 A pooled tile is the same nest, with four sums for each result, one for each window of a 2x2 pool, of which it stores
-the largest or the mean: what a pool leaves of a convolution never goes through memory.
+the largest or the mean: what a pool leaves of a convolution never goes through memory. A tile transform of Winograd's
+(winograd.py) is straight code: it loads the numbers of a tile, a vector of channels each, adds and subtracts them as
+the matrices say, and stores.
 
 Against the blocked im2col and np.dot it makes LeNet's convolutions 3 to 5 times as fast (those products are too small
-for BLAS to warm up on) and needs no im2col buffer anywhere. jit.py and tiles.py import it, when a kernel is compiled.
+for BLAS to warm up on) and needs no im2col buffer anywhere. machine_code.py makes functions of it that kernels call.
 """
 
-import threading
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numba
@@ -29,7 +31,7 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from minicnn.kernels.jit import cached_if_possible, notice_of_compiling
+from minicnn.kernels.tiles import SIDES
 
 
 @dataclass(frozen=True)
@@ -66,94 +68,7 @@ def vector_unit() -> VectorUnit | None:
 
 
 @intrinsic
-def tile_product(  # type: ignore[no-untyped-def]
-    typingctx, a, a0, a_row, a_in, a_out, b, b0, b_in, b_out, c, c0, c_row, n_in, n_out, rows, columns, add
-):
-    """tiles.tile_product for compiled code: the same arguments. A call of the machine code that `provide` made."""
-    integer = types.intp
-    signature = types.void(a, *[integer] * 4, b, *[integer] * 3, c, *[integer] * 6, types.boolean)
-    return signature, _call("tile", (0, 5, 9), (2, 3, 4, 7, 8, 11, 12, 13, 14, 15, 16))
-
-
-@intrinsic
-def pooled_tile_product(  # type: ignore[no-untyped-def]
-    typingctx, a, a0, a_row, a_in, a_out, b, b0, b_in, b_out, across, down, bias, bias0, c, c0, c_row,
-    n_in, n_out, rows, columns, turned, mean,
-):  # fmt: skip
-    """tiles.pooled_tile_product for compiled code: the same arguments."""
-    integer = types.intp
-    signature = types.void(
-        a, *[integer] * 4, b, *[integer] * 5, bias, integer, c, *[integer] * 6, types.boolean, types.boolean
-    )
-    return signature, _call("pooled", (0, 5, 11, 13), (2, 3, 4, 7, 8, 9, 10, 15, 16, 17, 18, 19, 20, 21))
-
-
-def _call(name: str, arrays: tuple[int, ...], numbers: tuple[int, ...]) -> Any:
-    """How an intrinsic calls machine code of `provide`.
-
-    arrays: which of its arguments are arrays; behind each stands the place of its first number. numbers: the others.
-    """
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        index, addresses = ir.IntType(64), []
-        for k in arrays:
-            array = context.make_array(signature.args[k])(context, builder, args[k])
-            addresses.append(builder.gep(array.data, [args[k + 1]]))
-        given = [args[k] if args[k].type == index else builder.zext(args[k], index) for k in numbers]
-        kind = ir.FunctionType(ir.VoidType(), [addresses[0].type] * len(addresses) + [index] * len(given))
-        function = cgutils.get_or_insert_function(builder.module, kind, _symbol(name, signature.args[0].dtype))
-        builder.call(function, [*addresses, *given])
-        return context.get_dummy_value()
-
-    return codegen
-
-
-def _symbol(name: str, dtype: Any) -> str:
-    return f"minicnn_{name}_product_{dtype}"
-
-
-_provided: dict[tuple[str, int], Any] = {}
-_providing = threading.RLock()  # two Python threads may make their first plans at once
-
-
-def provide(name: str, itemsize: int) -> None:
-    """Make the machine code of the "tile" or "pooled" products of numbers of this size, once a process, under the name
-    that kernels call it by.
-
-    Compiled on its own, and cached if there is a place for it: as a part of each kernel it would double the time that
-    compiling takes. Under NUMBA_DISABLE_JIT=1 nothing calls it.
-    """
-    with _providing:
-        if (name, itemsize) not in _provided and not numba.config.DISABLE_JIT:
-            _provided[name, itemsize] = _provide(name, itemsize)
-
-
-def _provide(name: str, itemsize: int) -> Any:
-    """The compiled function, which must not be freed: kernels have its address."""
-    function, pointers, integers = (_tiles, 3, 11) if name == "tile" else (_pooled, 4, 14)
-    dtype = types.float32 if itemsize == 4 else types.float64
-    pointer = types.CPointer(dtype)  # type: ignore[attr-defined]
-    kind = types.void(*[pointer] * pointers, *[types.intp] * integers)
-    with notice_of_compiling():
-        compiled = cached_if_possible(lambda cache: numba.cfunc(kind, cache=cache)(function))
-    binding.add_symbol(_symbol(name, dtype), compiled.address)
-    return compiled
-
-
-def _tiles(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add):  # type: ignore[no-untyped-def]
-    _emit_tiles(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add)
-
-
-def _pooled(  # type: ignore[no-untyped-def]
-    a, b, bias, c, a_row, a_in, a_out, b_in, b_out, across, down, c_row, n_in, n_out, rows, columns, turned, mean
-):
-    _emit_pooled(
-        a, b, bias, c, a_row, a_in, a_out, b_in, b_out, across, down, c_row, n_in, n_out, rows, columns, turned, mean
-    )
-
-
-@intrinsic
-def _emit_tiles(  # type: ignore[no-untyped-def]
+def emit_tiles(  # type: ignore[no-untyped-def]
     typingctx, a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add
 ):
     """The jump to the loop nest of the tile's size, and all the loop nests."""
@@ -186,11 +101,11 @@ def _emit_tiles(  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _emit_pooled(  # type: ignore[no-untyped-def]
+def emit_pooled(  # type: ignore[no-untyped-def]
     typingctx, a, b, bias, c, a_row, a_in, a_out, b_in, b_out, across, down, c_row, n_in, n_out, rows, columns,
     turned, mean,
 ):  # fmt: skip
-    """As _emit_tiles, for pooled tiles: a pool's windows are four rows of a; turned, two vectors of two rows of b."""
+    """As emit_tiles, for pooled tiles: a pool's windows are four rows of a; turned, two vectors of two rows of b."""
     signature = types.void(a, b, bias, c, *[types.intp] * 14)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -224,6 +139,59 @@ def _emit_pooled(  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic
+def emit_transforms(  # type: ignore[no-untyped-def]
+    typingctx, a, b, a_row, a_column, a_tile, b_row, b_column, b_tile, kind, tiles, columns
+):
+    """The jump to the kind's loops over tiles and vectors: load d, make S d Sᵀ of it, store that."""
+    signature = types.void(a, b, *[types.intp] * 9)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        _, vector = _unit_and_vector(context, a.dtype)
+        pa, pb, a_row, a_column, a_tile, b_row, b_column, b_tile, kind, tiles, columns = args
+        end = builder.append_basic_block("end")
+        jump = builder.switch(kind, end)
+        for number, side in enumerate(SIDES):
+            block = builder.append_basic_block(f"transform_{number}")
+            jump.add_case(_number(number), block)
+            inside = ir.IRBuilder(block)
+            results, size = len(side), len(side[0])
+            vectors = inside.udiv(columns, _number(vector.count))
+            with cgutils.for_range(inside, tiles) as tile, cgutils.for_range(inside, vectors) as column:
+                across = inside.mul(column.index, _number(vector.count))
+                start = inside.add(inside.mul(tile.index, a_tile), across)
+                target = inside.add(inside.mul(tile.index, b_tile), across)
+                d = [
+                    [_load(inside, vector, _at(inside, pa, start, a_row, k, a_column, m)) for m in range(size)]
+                    for k in range(size)
+                ]
+                half = [
+                    [_combination(inside, row, [d[k][m] for k in range(size)]) for m in range(size)] for row in side
+                ]
+                for i in range(results):
+                    for j, row in enumerate(side):
+                        place = _at(inside, pb, target, b_row, i, b_column, j)
+                        _store(inside, _combination(inside, row, half[i]), place)
+            inside.branch(end)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _at(builder: Any, array: Any, start: Any, row: Any, i: int, column: Any, j: int) -> Any:
+    """The address of the number at start + i·row + j·column."""
+    offset = builder.add(builder.mul(row, _number(i)), builder.mul(column, _number(j)))
+    return builder.gep(array, [builder.add(start, offset)])
+
+
+def _combination(builder: Any, signs: tuple[int, ...], values: list[Any]) -> Any:
+    """The sum of the values times their signs, each 1, 0 or −1."""
+    plus, minus = ([v for sign, v in zip(signs, values, strict=True) if sign == wanted] for wanted in (1, -1))
+    total = reduce(builder.fadd, plus) if plus else builder.fneg(minus.pop())
+    return reduce(builder.fsub, minus, total)
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,44 @@ def pooled_tile_product(
             c[c0 + m * c_row + f] = pooled
 
 
+INPUTS, OUTPUTS, GRADIENTS = 0, 1, 2
+"""The kinds of tile_transform, by the place of their matrix in SIDES."""
+
+SIDES = (
+    ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+    ((1, 1, 1, 0), (0, 1, -1, -1)),
+    ((1, 0), (1, 1), (1, -1), (0, -1)),
+)
+"""Winograd's matrices of F(2,3): B transposed, A transposed, and A (winograd.py)."""
+
+
+@generated
+def tile_transform(
+    a: Array, a0: int, a_row: int, a_column: int, a_tile: int,
+    b: Array, b0: int, b_row: int, b_column: int, b_tile: int,
+    kind: int, tiles: int, columns: int,
+) -> None:  # fmt: skip
+    """S d Sᵀ of each of a row of tiles, for `columns` numbers side by side: S is the matrix SIDES[kind].
+
+        b[t, i, j, f] = Σ over k, l of S[i, k] · S[j, l] · a[t, k, l, f]
+
+    for t < tiles and f < columns, where a[t, k, l, f] is the number at a0 + t·a_tile + k·a_row + l·a_column + f of the
+    array a taken flat, and b's likewise. columns is a multiple of Tiling.lanes. Generated, it is the additions and
+    subtractions alone, between vectors in registers.
+    """
+    a, b, side = a.reshape(-1), b.reshape(-1), np.array(SIDES[kind], a.dtype)
+    for t in range(tiles):
+        for f in range(columns):
+            start = a0 + t * a_tile + f
+            d = np.array(
+                [[a[start + k * a_row + m * a_column] for m in range(side.shape[1])] for k in range(side.shape[1])]
+            )
+            result = side @ d @ side.T
+            for i in range(side.shape[0]):
+                for j in range(side.shape[0]):
+                    b[b0 + t * b_tile + i * b_row + j * b_column + f] = result[i, j]
+
+
 @inlined
 def rows_product(
     a: Array, a0: int, a_row: int, a_in: int, a_out: int,
@@ -177,13 +215,21 @@ def pooled_tiling_for(itemsize: int) -> Tiling | None:
     return _tiling("pooled", itemsize)
 
 
+def with_transforms(tiling: Tiling, itemsize: int) -> Tiling:
+    """The tiling that tiling_for gave, for kernels that call tile_transform as well."""
+    from minicnn.kernels import machine_code
+
+    machine_code.provide("transform", itemsize)
+    return tiling
+
+
 def _tiling(name: str, itemsize: int) -> Tiling | None:
-    from minicnn.kernels import llvm  # imports Numba
+    from minicnn.kernels import llvm, machine_code  # import Numba
 
     unit = llvm.vector_unit()
     if unit is None:
         return None
-    llvm.provide(name, itemsize)
+    machine_code.provide(name, itemsize)
     lanes = unit.width // itemsize
     rows = unit.rows if name == "tile" else unit.pooled
     limits = (*rows, 0, 0, 0)

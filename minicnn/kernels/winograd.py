@@ -19,11 +19,11 @@ product, (tiles, C)·(C, F). Derivatives follow from the transposed matrices; wi
     dL/dg = Gᵀ[Σ over tiles of (Bᵀ d B) ⊙ (A dz Aᵀ)]G
     dL/dd   is a convolution of dz with the kernel turned around, filters and channels exchanged: Y again
 
-Its error in float32 is the definition's, 3e-7 of the largest output. One NaN or infinity spreads over its tile of
-pixels, and no further. On the sheet's exercise 7.1 (cnn_cifar10) it made a training step of 139 ms one of 106, and
-predicting 256 µs an image instead of 327 (2 cores of an AVX-512 Xeon). F(4x4,3x3), with 36 multiplications instead of
-144, was tried and left out: 7 % in predicting and nothing in training, for errors up to 1e-5. The loops would take its
-matrices.
+Its error in float32 is the definition's, 3e-7 of the largest output. NaN reaches the outputs whose windows hold it, as
+in the definition, and infinity the same, but as NaN. On the sheet's cnn_cifar10 a training step takes 179 ms with it
+and 249 without, on cnn_relu 15.1 and 18.3; predicting an image 348 µs and 565, 27.6 and 36.8 (2 cores of an AVX-512
+Xeon at half its speed). F(4x4,3x3), with 36 multiplications instead of 144, was tried with transforms that were slower
+than these and left out: 7 % in predicting and nothing in training, for errors up to 1e-5.
 
 Source: Lavin and Gray 2016, "Fast algorithms for convolutional neural networks"; Winograd 1980, "Arithmetic complexity
 of computations". The NumPy versions are the formulas; the loops below them are the parts of what is run,
@@ -38,13 +38,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from minicnn.geometry import Windows
 from minicnn.kernels.jit import inlined
-from minicnn.kernels.tiles import Tiling, pooled_tile_product, tile_product
+from minicnn.kernels.tiles import GRADIENTS, INPUTS, OUTPUTS, SIDES, tile_transform
 from minicnn.typing import Array
 
 SLOTS = 8
 """Parts that the tiles are dealt to: a fixed number, so that sums over tiles do not depend on the threads."""
 
-BLOCK_BYTES = 3 << 18
+BLOCK_BYTES = 1 << 19
 """Aim for the transformed tiles of one block: with the weights they meet they stay in a second-level cache of 2 MB."""
 
 
@@ -52,7 +52,7 @@ class Transform(NamedTuple):
     """The matrices of F(m x m, 3x3): tiles of m x m outputs from a x a pixels, a = m + 2.
 
     bt: Bᵀ (a, a). g: G (a, 3). at: Aᵀ (m, a). The others do both directions in one product, on tiles taken flat:
-    kernels: G⊗G (a², 9). outputs: Aᵀ⊗Aᵀ (m², a²). gradients: A⊗A (a², m²). kernel_gradients: Gᵀ⊗Gᵀ (9, a²).
+    kernels: G⊗G (a², 9). kernel_gradients: Gᵀ⊗Gᵀ (9, a²).
     """
 
     m: int
@@ -60,18 +60,15 @@ class Transform(NamedTuple):
     g: Array
     at: Array
     kernels: Array
-    outputs: Array
-    gradients: Array
     kernel_gradients: Array
 
 
 @cache
 def transform_for(dtype: str) -> Transform:
     """The matrices of F(2x2,3x3) in this dtype."""
-    bt = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], dtype)
+    bt, at = np.array(SIDES[INPUTS], dtype), np.array(SIDES[OUTPUTS], dtype)
     g = np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]], dtype)
-    at = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], dtype)
-    return Transform(2, bt, g, at, np.kron(g, g), np.kron(at, at), np.kron(at.T, at.T), np.kron(g.T, g.T))
+    return Transform(2, bt, g, at, np.kron(g, g), np.kron(g.T, g.T))
 
 
 # ---------------------------------------------------------------- the formulas
@@ -127,8 +124,9 @@ def turned_windows(windows: Windows, map_size: tuple[int, int]) -> Windows:
 class Grid(NamedTuple):
     """The tiles of a batch: strips of `across` tiles side by side, `down` strips to an image, image after image.
 
-    h, w: pixels of the map that is read. oh, ow: of the one that is made. top, left: padding before the former.
-    m: pixels to a side of a tile of outputs; tiles may hang over the edge.
+    h, w: pixels of the map that is read. oh, ow: of the one that is made, which lies in the corner of one of map_h x
+    map_w. top, left: padding before the map that is read. m: pixels to a side of a tile of outputs; tiles may hang over
+    the edge.
     """
 
     h: int
@@ -140,12 +138,15 @@ class Grid(NamedTuple):
     m: int
     down: int
     across: int
+    map_h: int
+    map_w: int
 
 
-def grid_of(map_size: tuple[int, int], windows: Windows, m: int) -> Grid:
-    """The tiles of maps of (height, width) pixels."""
+def grid_of(map_size: tuple[int, int], windows: Windows, m: int, out_size: tuple[int, int] | None = None) -> Grid:
+    """The tiles of maps of (height, width) pixels. out_size: of the maps that are made, if the windows make a part."""
     oh, ow = windows.out
-    return Grid(*map_size, oh, ow, windows.top, windows.left, m, -(-oh // m), -(-ow // m))
+    size = out_size or (oh, ow)
+    return Grid(*map_size, oh, ow, windows.top, windows.left, m, -(-oh // m), -(-ow // m), *size)
 
 
 @inlined
@@ -158,86 +159,115 @@ def strips_per_block(strips: int, across: int, strip_bytes: int) -> int:
 
 
 @inlined
+def odd_lines(count: int, itemsize: int) -> int:
+    """count rounded up to an odd number of cache lines.
+
+    As the distance between a tile's sixteen places it keeps them apart in the first-level cache, where lines an even
+    number apart would push each other out.
+    """
+    line = 64 // itemsize
+    return ((count + line - 1) // line | 1) * line
+
+
+@inlined
+def input_frame(grid: Grid, channels: int) -> int:
+    """The numbers of transform_inputs's frame: 0 where every tile lies in the map that is read."""
+    height, width = grid.down * grid.m + 2, grid.across * grid.m + 2
+    inside = grid.top == 0 and grid.left == 0 and height <= grid.h and width <= grid.w
+    return 0 if inside else (grid.m + 2) * width * channels
+
+
+@inlined
+def output_frame(grid: Grid, width: int) -> int:
+    """The numbers of a frame of outputs, `width` filters each: 0 where every tile lies in the map that is made."""
+    inside = grid.down * grid.m == grid.oh and grid.across * grid.m == grid.ow
+    return 0 if inside else grid.m * grid.across * grid.m * width
+
+
+@inlined
 def transform_inputs(
-    x: Array, grid: Grid, channels: int, first: int, strips: int, bt: Array,
-    rows: Array, inputs: Array, plane: int, tiling: Tiling,
-) -> None:  # fmt: skip
+    x: Array, grid: Grid, channels: int, first: int, strips: int, frame: Array, inputs: Array, plane: int
+) -> None:
     """Bᵀ d B of the tiles of `strips` strips from strip `first` on.
 
-    All arrays flat. rows: for one strip of Bᵀ d, (a, W·C). inputs: place by place, `plane` numbers apart, (tiles, C).
-    Pixels outside the map are left out of the sums.
+    All arrays flat. inputs: place by place, `plane` numbers apart, (tiles, C). frame: a workspace of zeros for the
+    pixels of one strip and the zeros around them, (a, across·m + 2, C); empty if no tile reaches beyond the map.
     """
     a, run = grid.m + 2, grid.w * channels
+    line, zero = frame.size // a, x.dtype.type(0)
     for strip in range(strips):
         image, row = (first + strip) // grid.down, (first + strip) % grid.down * grid.m - grid.top
-        above, below = max(0, -row), min(a, grid.h - row)
-        for k in range(0, run, tiling.widest):
-            tile_product(
-                bt, above, a, 1, 0, x, (image * grid.h + row + above) * run + k, run, 0, rows, k, run,
-                below - above, 1, a, min(tiling.widest, run - k), False,
+        start, place = (image * grid.h + row) * run, strip * grid.across * channels
+        if frame.size:
+            left = grid.left * channels
+            length = min(run, line - left)
+            for i in range(a):
+                inside = 0 <= row + i < grid.h
+                for k in range(length):
+                    frame[i * line + left + k] = x[start + i * run + k] if inside else zero
+            tile_transform(
+                frame, 0, line, channels, grid.m * channels, inputs, place, a * plane, plane, channels,
+                INPUTS, grid.across, channels,
             )  # fmt: skip
-        for tile in range(grid.across):
-            column = tile * grid.m - grid.left
-            before, after = max(0, -column), min(a, grid.w - column)
-            for c in range(0, channels, tiling.widest):
-                place = (strip * grid.across + tile) * channels + c
-                for i in range(a):
-                    tile_product(
-                        bt, before, a, 1, 0, rows, i * run + (column + before) * channels + c, channels, 0,
-                        inputs, i * a * plane + place, plane,
-                        after - before, 1, a, min(tiling.widest, channels - c), False,
-                    )  # fmt: skip
+        else:
+            tile_transform(
+                x, start, run, channels, grid.m * channels, inputs, place, a * plane, plane, channels,
+                INPUTS, grid.across, channels,
+            )  # fmt: skip
 
 
 @inlined
 def transform_outputs(
-    products: Array, plane: int, grid: Grid, first: int, strips: int, outputs: Array,
+    products: Array, plane: int, grid: Grid, first: int, strips: int, frame: Array,
     y: Array, filters: int, f: int, width: int,
 ) -> None:  # fmt: skip
-    """Aᵀ M A of the same tiles, for filters f to f + width: from products, (tiles, width) a place, to y."""
-    m, places = grid.m, outputs.shape[1]
+    """Aᵀ M A of the same tiles, for filters f to f + width: from products, (tiles, width) a place, to y, of whole maps.
+
+    frame: a workspace for the outputs of one strip, (m, across·m, width), of any width that occurs; empty if no tile
+    reaches beyond the map.
+    """
+    m, a, line = grid.m, grid.m + 2, grid.across * grid.m * width
     for strip in range(strips):
         image, row = (first + strip) // grid.down, (first + strip) % grid.down * m
-        for tile in range(grid.across):
+        start, place = (image * grid.map_h + row) * grid.map_w * filters + f, strip * grid.across * width
+        if frame.size:
+            tile_transform(
+                products, place, a * plane, plane, width, frame, 0, line, width, m * width, OUTPUTS, grid.across, width
+            )
             for p in range(min(m, grid.oh - row)):
-                tile_product(
-                    outputs, p * m * places, places, 1, 0, products, (strip * grid.across + tile) * width, plane, 0,
-                    y, ((image * grid.oh + row + p) * grid.ow + tile * m) * filters + f, filters,
-                    places, 1, min(m, grid.ow - tile * m), width, False,
-                )  # fmt: skip
-
-
-@inlined
-def pool_outputs(
-    products: Array, plane: int, first: int, strips: int, across: int, outputs: Array, bias: Array, mean: bool,
-    y: Array, filters: int, f: int, width: int, tiling: Tiling,
-) -> None:  # fmt: skip
-    """transform_outputs and a pool of each tile's 2x2 outputs: one number a tile and filter (pooled_tile_product)."""
-    places = outputs.shape[1]
-    for tile in range(strips * across):
-        for k in range(0, width, tiling.widest):
-            pooled_tile_product(
-                outputs, 0, 0, 1, 0, products, tile * width + k, plane, 0, places, 2 * places,
-                bias, f + k, y, (first * across + tile) * filters + f + k, 0,
-                places, 1, 1, min(tiling.widest, width - k), False, mean,
+                for q in range(grid.ow):
+                    for k in range(width):
+                        y[start + (p * grid.map_w + q) * filters + k] = frame[p * line + q * width + k]
+        else:
+            tile_transform(
+                products, place, a * plane, plane, width, y, start, grid.map_w * filters, filters, m * filters,
+                OUTPUTS, grid.across, width,
             )  # fmt: skip
 
 
 @inlined
 def transform_gradients(
-    dz: Array, filters: int, f: int, width: int, grid: Grid, first: int, strips: int, matrix: Array,
-    gradients: Array, plane: int, tiling: Tiling,
+    dz: Array, filters: int, f: int, width: int, grid: Grid, first: int, strips: int, frame: Array,
+    gradients: Array, plane: int,
 ) -> None:  # fmt: skip
-    """A dz Aᵀ of the same tiles, for filters f to f + width: (tiles, width) a place."""
-    m, places = grid.m, matrix.shape[0]
-    limit = tiling[width // tiling.lanes]
+    """A dz Aᵀ of the same tiles, for filters f to f + width: (tiles, width) a place. frame: as in transform_outputs."""
+    m, a, line, zero = grid.m, grid.m + 2, grid.across * grid.m * width, dz.dtype.type(0)
     for strip in range(strips):
         image, row = (first + strip) // grid.down, (first + strip) % grid.down * m
-        for tile in range(grid.across):
-            pixel = (image * grid.oh + row) * grid.ow + tile * m
-            for place in range(0, places, limit):
-                tile_product(
-                    matrix, place * m * m, m * m, 1, m, dz, pixel * filters + f, filters, grid.ow * filters,
-                    gradients, place * plane + (strip * grid.across + tile) * width, plane,
-                    min(m, grid.ow - tile * m), min(m, grid.oh - row), min(limit, places - place), width, False,
-                )  # fmt: skip
+        start, place = (image * grid.oh + row) * grid.ow * filters + f, strip * grid.across * width
+        if frame.size:
+            for p in range(m):
+                for q in range(grid.across * m):
+                    inside = row + p < grid.oh and q < grid.ow
+                    for k in range(width):
+                        number = dz[start + (p * grid.ow + q) * filters + k] if inside else zero
+                        frame[p * line + q * width + k] = number
+            tile_transform(
+                frame, 0, line, width, m * width, gradients, place, a * plane, plane, width,
+                GRADIENTS, grid.across, width,
+            )  # fmt: skip
+        else:
+            tile_transform(
+                dz, start, grid.ow * filters, filters, m * filters, gradients, place, a * plane, plane, width,
+                GRADIENTS, grid.across, width,
+            )  # fmt: skip

@@ -20,7 +20,7 @@ from minicnn.losses import Loss
 from minicnn.steps.convolution_backward import convolution_backward
 from minicnn.steps.convolution_kernels import convolution_forward
 from minicnn.steps.pool_parts import AVERAGE_POOL, MAX_POOL, NO_POOL
-from minicnn.steps.pooled import PooledPrediction, pooled_prediction, winograd_remark
+from minicnn.steps.pooled import PooledPrediction, pooled_prediction
 from minicnn.typing import Array
 
 _NOTHING = (0, 0, 0, 0)
@@ -32,7 +32,7 @@ class ConvolutionStep:
     convolution_backward.py say how.
 
     code: of the activation (kernels/fused.py). pool: NO_POOL, MAX_POOL or AVERAGE_POOL. few, scatter: which
-    variants of the products (kernels/direct.py). winograd: whether predicting may use Winograd's algorithm.
+    variants of the products (kernels/direct.py).
     """
 
     convolution: Conv2D
@@ -43,7 +43,6 @@ class ConvolutionStep:
     few: bool
     scatter: bool
     tiling: Tiling
-    winograd: bool
 
     @property
     def layers(self) -> Sequence[Layer]:
@@ -52,7 +51,7 @@ class ConvolutionStep:
     @cached_property
     def predicting(self) -> PooledPrediction:
         """For a step with a pool."""
-        return pooled_prediction(self.convolution, self.windows, self.code, self.pool, self.few, self.winograd)
+        return pooled_prediction(self.convolution, self.windows, self.code, self.pool, self.few)
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         windows, layer = self.windows, self.convolution
@@ -86,8 +85,7 @@ class ConvolutionStep:
         return dx if need_dx else None
 
     def __str__(self) -> str:
-        remark = winograd_remark(False, self.pool != NO_POOL and self.predicting.grid is not None)
-        return f"ConvolutionStep({', '.join(str(layer) for layer in self.layers)}){remark}"
+        return f"ConvolutionStep({', '.join(str(layer) for layer in self.layers)})"
 
 
 def activation_code(activation: activations.Activation) -> int | None:
@@ -106,9 +104,7 @@ def filters_are_few(filters: int, windows: Windows, lanes: int) -> bool:
     return 2 * filters <= lanes and windows.sw == 1
 
 
-def convolution_rule(
-    layers: Sequence[Layer], i: int, loss: Loss | None, winograd: bool = True
-) -> tuple[ConvolutionStep, int] | None:
+def convolution_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[ConvolutionStep, int] | None:
     """Conv2D without dilation, with an activation that fused steps know, on a CPU with a vector unit."""
     layer = layers[i]
     if type(layer) is not Conv2D or layer.input_shape is None or layer.dtype is None:
@@ -121,14 +117,14 @@ def convolution_rule(
         return None
     windows = layer.windows(layer.input_shape)
     pooling = layers[i + 1] if i + 1 < len(layers) else None
-    pool = _fusible_pool(pooling, windows, code)
+    pool = fusible_pool(pooling, windows, code)
     scatter = max(windows.sh, windows.sw) > 1 or scattering_pays(layer.input_shape[2], tiling.lanes)
     few = filters_are_few(layer.filters, windows, tiling.lanes)
-    step = ConvolutionStep(layer, pooling if pool else None, windows, code, pool, few, scatter, tiling, winograd)
+    step = ConvolutionStep(layer, pooling if pool else None, windows, code, pool, few, scatter, tiling)
     return step, len(step.layers)
 
 
-def _fusible_pool(layer: Layer | None, windows: Windows, code: int) -> int:
+def fusible_pool(layer: Layer | None, windows: Windows, code: int) -> int:
     """The kind of pool if its windows are 2x2, side by side, and leave out an odd last row or column at most."""
     kind = {MaxPooling2D: MAX_POOL, AveragePooling2D: AVERAGE_POOL}.get(type(layer), NO_POOL)  # type: ignore[arg-type]
     if kind == NO_POOL or (kind == AVERAGE_POOL and code != RELU):

@@ -13,7 +13,7 @@ from minicnn.losses import Loss
 from minicnn.steps.convolution import ConvolutionStep, convolution_rule
 from minicnn.steps.normalization import NormalizationPoolStep, normalization_pool_rule
 from minicnn.steps.pool_parts import AVERAGE_POOL, MAX_POOL, NO_POOL
-from minicnn.steps.pooled import PooledPrediction, pooled_prediction, winograd_remark
+from minicnn.steps.pooled import PooledPrediction, pooled_prediction
 from minicnn.steps.winograd import WinogradStep, winograd_rule
 from minicnn.typing import Array
 
@@ -33,8 +33,8 @@ class NormalizedConvolutionStep:
     def predicting(self) -> PooledPrediction:
         """The convolution and the pool."""
         first, pool = self.convolution, MAX_POOL if self.normalization.largest else AVERAGE_POOL
-        few, winograd = (first.few, first.winograd) if isinstance(first, ConvolutionStep) else (False, True)
-        return pooled_prediction(first.convolution, first.windows, first.code, pool, few, winograd)
+        how = {"few": first.few} if isinstance(first, ConvolutionStep) else {"winograd": True}
+        return pooled_prediction(first.convolution, first.windows, first.code, pool, **how)
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         if not run.keep and not run.training:
@@ -52,7 +52,7 @@ class NormalizedConvolutionStep:
         return self.convolution.backward(gradient, first_saved, run, need_dx)
 
     def __str__(self) -> str:
-        remark = winograd_remark(isinstance(self.convolution, WinogradStep), self.predicting.grid is not None)
+        remark = ", by Winograd's algorithm" if isinstance(self.convolution, WinogradStep) else ""
         return f"NormalizedConvolutionStep({', '.join(str(layer) for layer in self.layers)}){remark}"
 
 
@@ -64,12 +64,12 @@ def normalized_convolution_rule(
     if i + 2 >= len(layers):
         return None
     by_winograd = winograd_rule(layers, i, loss) if winograd else None
-    answer = by_winograd or convolution_rule(layers, i, loss, winograd)
+    answer = by_winograd or convolution_rule(layers, i, loss)
     following = normalization_pool_rule(layers, i + 1, loss)
     if answer is None or following is None:
         return None
     (first, _), (then, taken) = answer, following
-    if isinstance(first, ConvolutionStep) and first.pool != NO_POOL:
+    if first.pool != NO_POOL:
         return None
     if not then.largest and first.code != RELU:
         return None

@@ -206,9 +206,8 @@ FUSED: dict[str, Rule] = {
 WITHOUT_WINOGRAD: dict[str, Rule] = {
     **FUSED,
     "NormalizedConvolutionStep": partial(normalized_convolution_rule, winograd=False),
-    "ConvolutionStep": partial(convolution_rule, winograd=False),
 }
-"""FUSED where WinogradStep may not be taken: other steps do without Winograd's algorithm then, in predicting too."""
+"""FUSED where WinogradStep may not be taken: the step that has one inside does without then."""
 
 RULES: tuple[Rule, ...] = (logits_rule, *FUSED.values(), layer_rule)
 """All rules, in their order."""

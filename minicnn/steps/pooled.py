@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from minicnn.geometry import Windows
 from minicnn.kernels import workspace
-from minicnn.kernels.tiles import Tiling, pooled_tiling_for, tiling_for
+from minicnn.kernels.tiles import Tiling, pooled_tiling_for, tiling_for, with_transforms
 from minicnn.kernels.winograd import Grid, grid_of, transform_for
 from minicnn.layers import BatchNormalization, Conv2D
 from minicnn.layers.core import bias_or_zeros
@@ -24,8 +26,8 @@ from minicnn.typing import Array
 class PooledPrediction:
     """Predicting through `layer` and a 2x2 pool, with all that does not depend on the images decided beforehand.
 
-    windows: an even number of rows and columns of them. grid: of Winograd's tiles, where that is the faster way. The
-    rest is as in ConvolutionStep.
+    windows: an even number of rows and columns of them. grid: of Winograd's tiles, if they are used. The rest is as
+    in ConvolutionStep.
     """
 
     layer: Conv2D
@@ -49,7 +51,7 @@ class PooledPrediction:
         if self.grid is not None:
             winograd_forward(
                 x, kernel, bias, self.grid, self.code, transform_for(x.dtype.name), self.tiling,
-                self.pool, self.pooled_tiling, mean, scale, beta, y,
+                self.pool, mean, scale, beta, y, np.empty((0, 0, 0, 0), np.uint8),
             )  # fmt: skip
         else:
             pooled_forward(
@@ -59,37 +61,24 @@ class PooledPrediction:
         return y
 
 
+def even_windows(windows: Windows) -> Windows:
+    """Those that a pool of 2x2 reads: an even number of rows and columns."""
+    return windows._replace(oh=windows.oh // 2 * 2, ow=windows.ow // 2 * 2)
+
+
 def pooled_prediction(
-    layer: Conv2D, windows: Windows, code: int, pool: int, few: bool, winograd: bool
+    layer: Conv2D, windows: Windows, code: int, pool: int, few: bool = False, winograd: bool = False
 ) -> PooledPrediction:
     """For a built layer on a CPU with a vector unit. code: of the activation (kernels/fused.py); pool: MAX_POOL, or
-    AVERAGE_POOL for relu alone; few: of ConvolutionStep; winograd: whether Winograd's way may be taken."""
+    AVERAGE_POOL for relu alone; few: of ConvolutionStep; winograd: by Winograd's algorithm."""
     assert layer.dtype is not None
     assert layer.input_shape is not None
     tiling, pooled_tiling = tiling_for(layer.dtype.itemsize), pooled_tiling_for(layer.dtype.itemsize)
     assert tiling is not None
     assert pooled_tiling is not None
-    height, width, channels = layer.input_shape
-    windows = windows._replace(oh=windows.oh // 2 * 2, ow=windows.ow // 2 * 2)
-    winograd = winograd and pooled_winograd_pays(layer, channels, windows, tiling)
-    grid = grid_of((height, width), windows, transform_for(layer.dtype.name).m) if winograd else None
+    windows, grid = even_windows(windows), None
+    if winograd:
+        height, width, _ = layer.input_shape
+        grid = grid_of((height, width), windows, transform_for(layer.dtype.name).m)
+        tiling = with_transforms(tiling, layer.dtype.itemsize)
     return PooledPrediction(layer, windows, code, pool, few, tiling, pooled_tiling, grid)
-
-
-def pooled_winograd_pays(layer: Conv2D, channels: int, windows: Windows, tiling: Tiling) -> bool:
-    """Whether Winograd's way is the faster one: each of its tiles is a window of the pool then.
-
-    From 32 channels and 64 filters on: predicting, 11x11x32 to 64 takes 9.3 µs an image and 10.2 directly.
-    """
-    if layer.kernel_size != (3, 3) or layer.strides != (1, 1) or layer.dilation_rate != (1, 1):
-        return False
-    whole = channels % tiling.lanes == 0 and layer.filters % tiling.lanes == 0
-    return whole and channels >= 32 and layer.filters >= 64 and windows.oh * windows.ow >= 36
-
-
-def winograd_remark(training: bool, predicting: bool) -> str:
-    """What a printed plan says behind a step's layers: when the convolution is Winograd's."""
-    if not training and not predicting:
-        return ""
-    when = "" if training and predicting else " in training" if training else " in predicting"
-    return f", by Winograd's algorithm{when}"

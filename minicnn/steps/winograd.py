@@ -1,4 +1,4 @@
-"""WinogradStep: a wide 3x3 convolution with its bias and its activation, by Winograd's algorithm."""
+"""WinogradStep: a wide 3x3 convolution, its bias, activation and perhaps the 2x2 pool behind it, by Winograd's way."""
 
 from __future__ import annotations
 
@@ -11,103 +11,99 @@ import numpy as np
 from minicnn.geometry import Windows
 from minicnn.kernels import workspace
 from minicnn.kernels.fused import LINEAR
-from minicnn.kernels.tiles import Tiling, pooled_tiling_for, tiling_for
+from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
 from minicnn.kernels.winograd import grid_of, transform_for, turned_around, turned_windows
 from minicnn.layers import Conv2D, Layer, Run
 from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
 from minicnn.losses import Loss
-from minicnn.steps.convolution import activation_code
+from minicnn.steps.convolution import activation_code, fusible_pool
 from minicnn.steps.pool_parts import NO_POOL
+from minicnn.steps.pooled import even_windows
 from minicnn.steps.winograd_kernels import winograd_forward, winograd_gradient
 from minicnn.typing import Array
 
 
 @dataclass(frozen=True)
 class WinogradStep:
-    """One Conv2D of 3x3, strides and dilation 1; kernels/winograd.py says why that is right.
+    """One Conv2D of 3x3, strides and dilation 1, and perhaps its pool; kernels/winograd.py says why that is right.
 
-    code: of the activation (kernels/fused.py). Channels and filters must be multiples of tiling.lanes. pooled_tiling:
-    of the pools that winograd_forward can take along, here none.
+    windows: with a pool those that it reads, an even number of rows and columns. code: of the activation
+    (kernels/fused.py). pool: NO_POOL, MAX_POOL or AVERAGE_POOL. Channels and filters must be multiples of tiling.lanes.
     """
 
     convolution: Conv2D
+    pooling: Layer | None
     windows: Windows
     code: int
+    pool: int
     tiling: Tiling
-    pooled_tiling: Tiling
 
     @property
     def layers(self) -> Sequence[Layer]:
-        return (self.convolution,)
+        return (self.convolution,) if self.pooling is None else (self.convolution, self.pooling)
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
-        layer = self.convolution
-        y = workspace.empty((len(x), *self.windows.out, layer.filters), x.dtype)
-        transform = transform_for(x.dtype.name)
-        grid = grid_of(x.shape[1:3], self.windows, transform.m)
-        bias = bias_or_zeros(layer) if layer.use_bias or self.code != LINEAR else np.empty(0, x.dtype)
-        none = np.empty(0, x.dtype)
-        winograd_forward(
-            x,
-            layer.params["kernel"],
-            bias,
-            grid,
-            self.code,
-            transform,
-            self.tiling,
-            NO_POOL,
-            self.pooled_tiling,
-            none,
-            none,
-            none,
-            y,
-        )
-        return y, (x, None if self.code == LINEAR else y)
+        layer, (oh, ow) = self.convolution, self.windows.out
+        shape = (len(x), oh // 2, ow // 2, layer.filters) if self.pool else (len(x), oh, ow, layer.filters)
+        y = workspace.empty(shape, x.dtype)
+        index = np.empty(shape if self.pool and run.keep else (0, 0, 0, 0), np.uint8)
+        plain = self.code == LINEAR and not layer.use_bias and not self.pool
+        bias = np.empty(0, x.dtype) if plain else bias_or_zeros(layer)
+        self._convolve(x, layer.params["kernel"], bias, self.windows, self.code, self.pool, y, index)
+        return y, (x, None if self.code == LINEAR and not self.pool else y, index)
+
+    def _convolve(
+        self, x: Array, kernel: Array, bias: Array, windows: Windows, code: int, pool: int, y: Array, index: Array
+    ) -> None:
+        """Write y and index from x; without a pool y may be larger than the windows, and is not written beyond."""
+        transform, none = transform_for(x.dtype.name), np.empty(0, x.dtype)
+        grid = grid_of(x.shape[1:3], windows, transform.m, None if pool else y.shape[1:3])
+        winograd_forward(x, kernel, bias, grid, code, transform, self.tiling, pool, none, none, none, y, index)
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
-        x, y = saved
+        x, y, index = saved
         layer, map_size = self.convolution, x.shape[1:3]
         transform = transform_for(x.dtype.name)
         grid = grid_of(map_size, self.windows, transform.m)
-        dz = np.require(dy, requirements=("C", "W"))  # dy until winograd_gradient has been there
+        if self.pool:
+            dz = workspace.empty((len(x), *self.windows.out, layer.filters), x.dtype)
+        else:
+            dz = np.require(dy, requirements=("C", "W"))  # dy until winograd_gradient has been there
         winograd_gradient(
-            x, dz if y is None else y, dz, grid, self.code, transform, self.tiling, *kernel_and_bias_grads(layer)
-        )
-        if not need_dx:
-            return None
+            x, dz if y is None else y, dy if self.pool else dz, index, self.pool, grid, self.code, transform,
+            self.tiling, dz, *kernel_and_bias_grads(layer),
+        )  # fmt: skip
+        return self._input_gradient(x, dz) if need_dx else None
+
+    def _input_gradient(self, x: Array, dz: Array) -> Array:
+        """dx: the convolution of dz with the kernel turned around, where it reaches; zero beyond."""
+        _, h, w, _ = x.shape
+        top, left, (oh, ow) = self.windows.top, self.windows.left, self.windows.out
+        reached = min(h, oh + 2 - top), min(w, ow + 2 - left)
         dx = workspace.empty(x.shape, x.dtype)
-        kernel, no_bias = turned_around(layer.params["kernel"]), np.empty(0, x.dtype)
-        turned = grid_of(self.windows.out, turned_windows(self.windows, map_size), transform.m)
-        winograd_forward(
-            dz,
-            kernel,
-            no_bias,
-            turned,
-            LINEAR,
-            transform,
-            self.tiling,
-            NO_POOL,
-            self.pooled_tiling,
-            no_bias,
-            no_bias,
-            no_bias,
-            dx,
-        )
+        dx[:, reached[0] :] = 0
+        dx[:, :, reached[1] :] = 0
+        self._convolve(
+            dz, turned_around(self.convolution.params["kernel"]), np.empty(0, x.dtype),
+            turned_windows(self.windows, reached), LINEAR, NO_POOL, dx, np.empty((0, 0, 0, 0), np.uint8),
+        )  # fmt: skip
         return dx
 
     def __str__(self) -> str:
-        return f"WinogradStep({self.convolution})"
+        return f"WinogradStep({', '.join(str(layer) for layer in self.layers)})"
 
 
 def winograd_pays(channels: int, filters: int, windows: Windows, tiling: Tiling) -> bool:
     """Whether the products that are spared outweigh the transforms; channels and filters must be whole vectors besides.
 
-    From 48 channels and filters and 36 windows on. ConvolutionStep's time over this step's, batch 128, float32, 2 cores
-    of an AVX-512 Xeon, predicting and training: 0.86, 0.93 on 16x16x32 to 32; 1.2, 1.3 on 16x16x48 to 48; 1.3, 1.4 on
-    16x16x64 to 64; 1.0, 1.1 on 6x6x64 to 64; at batch 64 2.7, 2.0 on 7x7x512 to 512; one image of 32x32x64 1.7, 1.7.
+    From 32 channels to 64 filters or the other way round, and 36 windows on. ConvolutionStep's time over this step's,
+    batch 128, float32, 2 cores of an AVX-512 Xeon, predicting and training: 1.0, 1.0 on 16x16x32 to 32; 1.2, 1.2 on
+    16x16x32 to 64; 1.2, 1.2 on 16x16x48 to 48; 1.2, 1.2 on 6x6x64 to 64; with a pool behind it 1.1, 1.1 on 14x14x32 to
+    32; 1.3, 1.2 on 14x14x32 to 64; 1.9, 1.6 on 16x16x64 to 128.
     """
     whole = channels % tiling.lanes == 0 and filters % tiling.lanes == 0
-    return whole and min(channels, filters) >= 48 and windows.oh * windows.ow >= 36
+    wide = min(channels, filters) >= 32 and channels * filters >= 2048
+    return whole and wide and windows.oh * windows.ow >= 36
 
 
 def winograd_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[WinogradStep, int] | None:
@@ -122,10 +118,15 @@ def winograd_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[W
         return None
     code = activation_code(layer.activation)
     tiling = tiling_for(layer.dtype.itemsize)
-    windows = layer.windows(layer.input_shape)
-    pooled_tiling = pooled_tiling_for(layer.dtype.itemsize)
-    if code is None or tiling is None or pooled_tiling is None:
+    if code is None or tiling is None:
         return None
+    windows = layer.windows(layer.input_shape)
+    pooling = layers[i + 1] if i + 1 < len(layers) else None
+    pool = fusible_pool(pooling, windows, code)
+    if pool:
+        windows = even_windows(windows)
     if not winograd_pays(layer.input_shape[2], layer.filters, windows, tiling):
         return None
-    return WinogradStep(layer, windows, code, tiling, pooled_tiling), 1
+    tiling = with_transforms(tiling, layer.dtype.itemsize)
+    step = WinogradStep(layer, pooling if pool else None, windows, code, pool, tiling)
+    return step, len(step.layers)

@@ -1,26 +1,41 @@
 """The loops of WinogradStep: a convolution of 3x3 with its bias and activation, and its derivatives.
 
 kernels/winograd.py has the algorithm. A block of tiles at a time is transformed, multiplied and transformed back while
-it is in the second-level cache. The transforms are products with small matrices, so that tile_product does all
-arithmetic: the plain additions that they stand for would be an eighth of its operations, but both wait for the cache.
+it is in the second-level cache.
 """
 
 import numpy as np
 
-from minicnn.kernels.fused import LINEAR, activate_in_place, activation_gradient_in_place
+from minicnn.kernels.fused import (
+    LINEAR,
+    RELU,
+    activate,
+    activate_in_place,
+    activation_gradient,
+    activation_gradient_in_place,
+)
 from minicnn.kernels.jit import compiled, inlined, prange
-from minicnn.kernels.tiles import Tiling, lines_of_cache, rows_product
+from minicnn.kernels.tiles import (
+    OUTPUTS,
+    Tiling,
+    lines_of_cache,
+    rows_product,
+    tile_transform,
+    zeroed_lines_of_cache,
+)
 from minicnn.kernels.winograd import (
     SLOTS,
     Grid,
     Transform,
-    pool_outputs,
+    input_frame,
+    odd_lines,
+    output_frame,
     strips_per_block,
     transform_gradients,
     transform_inputs,
     transform_outputs,
 )
-from minicnn.steps.pool_parts import AVERAGE_POOL
+from minicnn.steps.pool_parts import AVERAGE_POOL, max_of_parts, mean_of_parts, spread
 from minicnn.steps.pooled_kernels import finish_pooled, signed
 from minicnn.typing import Array
 
@@ -43,19 +58,19 @@ def transform_kernels(
 
 @inlined
 def multiply_panel(
-    inputs: Array, plane: int, tiles: int, channels: int, weights: Array, filters: int, f: int, width: int,
-    places: int, products: Array, tiling: Tiling,
+    inputs: Array, input_plane: int, tiles: int, channels: int, weights: Array, filters: int, f: int, width: int,
+    places: int, products: Array, product_plane: int, tiling: Tiling,
 ) -> None:  # fmt: skip
     """products (tiles, width) = inputs (tiles, C) · weights (C, width) at each place, for filters f to f + width.
 
-    plane: tiles from one place to the next, in inputs and products.
+    input_plane, product_plane: numbers from one place to the next.
     """
     for place in range(places):
         panel = (place * filters + f) * channels
         for c in range(0, channels, DEPTH):
             rows_product(
-                inputs, place * plane * channels + c, channels, 1, 0, weights, panel + c * width, width, 0,
-                products, place * plane * width, width,
+                inputs, place * input_plane + c, channels, 1, 0, weights, panel + c * width, width, 0,
+                products, place * product_plane, width,
                 min(DEPTH, channels - c), 1, tiles, width, c > 0, tiling,
             )  # fmt: skip
 
@@ -72,71 +87,110 @@ def activate_panel(y: Array, filters: int, f: int, grid: Grid, first: int, strip
 
 
 @inlined
-def finish_pooled_panel(
-    y: Array, filters: int, f: int, first: int, tiles: int,
-    signs: Array, mean: Array, scale: Array, beta: Array, code: int,
+def repeated_panels(row: Array, count: int, widest: int) -> Array:
+    """A row (F,) in panels of `widest` numbers, each panel `count` times one after the other."""
+    panels = np.empty(count * row.size, row.dtype)
+    for f in range(0, row.size, widest):
+        width = min(widest, row.size - f)
+        for k in range(count * width):
+            panels[f * count + k] = row[f + k % width]
+    return panels
+
+
+@inlined
+def pool_strips(
+    products: Array, plane: int, grid: Grid, first: int, strips: int, average: bool, code: int,
+    biases: Array, signs: Array, mean: Array, scale: Array, beta: Array, parts: Array, pooled: Array, chosen: Array,
+    y: Array, index: Array, filters: int, f: int, width: int,
 ) -> None:  # fmt: skip
-    """finish_pooled for what was pooled from `tiles` tiles from tile `first` on; y flat, signs (width,) and so on."""
-    for tile in range(first, first + tiles):
-        start = tile * filters + f
-        finish_pooled(y[start : start + signs.size], signs, mean, scale, beta, code)
+    """transform_outputs with all that follows, up to a pool whose windows are the tiles.
+
+    biases and so on: of the panel, once for each tile of a strip, as pooled_kernels.py has them. index: what a pool
+    keeps (pool_parts.py), of y's size, or empty. Workspaces: parts, the four outputs of each tile (4, across, width);
+    pooled and chosen, a strip of y and of index.
+    """
+    a, run = grid.m + 2, grid.across * width
+    for strip in range(strips):
+        tile_transform(
+            products, strip * run, a * plane, plane, width, parts, 0, 2 * run, run, width, OUTPUTS, grid.across, width
+        )
+        if average:
+            mean_of_parts(parts, biases, pooled, chosen)
+        else:
+            activate(max_of_parts(parts, biases, code, chosen), biases, LINEAR if scale.size else code, pooled)
+        if scale.size:
+            finish_pooled(pooled, signs, mean, scale, beta, LINEAR if average else code)
+        for tile in range(grid.across):
+            target = ((first + strip) * grid.across + tile) * filters + f
+            for k in range(width):
+                y[target + k] = pooled[tile * width + k]
+            if index.size:
+                for k in range(width):
+                    index[target + k] = chosen[tile * width + k]
 
 
 def winograd_forward_loops(
     x: Array, kernel: Array, bias: Array, grid: Grid, code: int, transform: Transform, tiling: Tiling,
-    pool: int, pooled_tiling: Tiling, mean: Array, scale: Array, beta: Array, y: Array,
+    pool: int, mean: Array, scale: Array, beta: Array, y: Array, index: Array,
 ) -> None:  # fmt: skip
     """y = f(convolution + bias) for x (N, H, W, C) and kernel (3, 3, C, F), both C and F whole vectors.
 
     code: of the activation f (fused.py). bias: empty if there is neither bias nor activation. Overwrites y.
 
-    pool: of the 2x2 pool that follows, each window of which is a tile; the grid has no tiles over the edge then. mean,
-    scale, beta (F,): of a normalization between the two, as in pooled_kernels.py, or empty.
+    pool: of the 2x2 pool that follows, each window of which is a tile; the grid has no tiles over the edge then. index:
+    uint8 of y's shape, what the backward pass will need of it; or empty. mean, scale, beta (F,): of a normalization
+    between the two, as in pooled_kernels.py, or empty.
 
     Filters are taken in panels as wide as a tile.
     """
     n, channels, filters = x.shape[0], x.shape[3], y.shape[3]
-    a, widest = transform.m + 2, tiling.widest
+    a, across, widest = transform.m + 2, grid.across, tiling.widest
     places = a * a
     average = pool == AVERAGE_POOL
     matrix, biases, signs = signed(kernel.reshape(9 * channels, filters), bias, scale, average)
     flat_x, flat_y, flat_kernel = x.reshape(-1), y.reshape(-1), matrix.reshape(-1)
-    betas = beta if scale.size else np.zeros(filters, x.dtype)
     weights = lines_of_cache(places * channels * filters, x)
     for c in prange(channels):
         transform_kernels(flat_kernel, c, channels, filters, transform.kernels, weights, tiling)
+    if pool:
+        biases, signs = repeated_panels(biases, across, widest), repeated_panels(signs, across, widest)
+    means, scales = repeated_panels(mean, across, widest), repeated_panels(scale, across, widest)
+    betas, flat_index = repeated_panels(beta, across, widest), index.reshape(-1)
 
     strips = n * grid.down
-    most = strips_per_block(strips, grid.across, places * grid.across * (channels + widest) * x.itemsize)
-    blocks, plane = (strips + most - 1) // most, most * grid.across
+    most = strips_per_block(strips, across, places * across * (channels + widest) * x.itemsize)
+    blocks = (strips + most - 1) // most
+    input_plane = odd_lines(most * across * channels, x.itemsize)
+    product_plane = odd_lines(most * across * widest, x.itemsize)
     slots = min(SLOTS, blocks)
     groups = max(1, min(SLOTS // max(1, slots), (filters + widest - 1) // widest))  # of panels, where tiles are few
     for part in prange(slots * groups):
         slot, group = part // groups, part % groups
-        rows = lines_of_cache(a * grid.w * channels, x)
-        inputs, products = lines_of_cache(places * plane * channels, x), lines_of_cache(places * plane * widest, x)
+        pixels = zeroed_lines_of_cache(input_frame(grid, channels), x)
+        inputs, products = lines_of_cache(places * input_plane, x), lines_of_cache(places * product_plane, x)
+        outputs = lines_of_cache(4 * across * widest if pool else output_frame(grid, widest), x)
+        pooled = lines_of_cache(across * widest if pool else 0, x)
+        chosen = np.empty(pooled.size if index.size else 0, np.uint8)
         for block in range(slot, blocks, slots):
             first = block * most
             count = min(most, strips - first)
-            tiles = count * grid.across
-            transform_inputs(flat_x, grid, channels, first, count, transform.bt, rows, inputs, plane * channels, tiling)
+            transform_inputs(flat_x, grid, channels, first, count, pixels, inputs, input_plane)
             for f in range(group * widest, filters, groups * widest):
                 last = min(f + widest, filters)
                 width = last - f
-                multiply_panel(inputs, plane, tiles, channels, weights, filters, f, width, places, products, tiling)
+                multiply_panel(
+                    inputs, input_plane, count * across, channels, weights, filters, f, width,
+                    places, products, product_plane, tiling,
+                )  # fmt: skip
                 if pool:
-                    pool_outputs(
-                        products, plane * width, first, count, grid.across, transform.outputs, biases, average,
-                        flat_y, filters, f, width, pooled_tiling,
-                    )  # fmt: skip
-                    finish_pooled_panel(
-                        flat_y, filters, f, first * grid.across, tiles, signs[f:last],
-                        mean[f:last], scale[f:last], betas[f:last], LINEAR if average else code,
+                    begin, end, run = f * across, last * across, width * across
+                    pool_strips(
+                        products, product_plane, grid, first, count, average, code, biases[begin:end], signs[begin:end],
+                        means[begin:end], scales[begin:end], betas[begin:end],
+                        outputs[: 4 * run], pooled[:run], chosen[:run], flat_y, flat_index, filters, f, width,
                     )  # fmt: skip
                 else:
-                    transform_outputs(
-                        products, plane * width, grid, first, count, transform.outputs, flat_y, filters, f, width
-                    )
+                    transform_outputs(products, product_plane, grid, first, count, outputs, flat_y, filters, f, width)
                     if bias.size:
                         activate_panel(flat_y, filters, f, grid, first, count, bias[f:last], code)
 
@@ -153,32 +207,55 @@ def differentiate_strips(dy: Array, y: Array, filters: int, grid: Grid, first: i
 
 
 @inlined
+def unpool_strips(
+    dy: Array, y: Array, index: Array, average: bool, code: int, filters: int, grid: Grid, first: int, strips: int,
+    line: Array, dz: Array,
+) -> None:  # fmt: skip
+    """dz = dL/dz at all pixels of `strips` strips from what a pool behind f made of them: dy, y and index, flat.
+
+    line: a workspace for a row of dy.
+    """
+    share, row = dy.dtype.type(0.25 if average else 1.0), grid.ow * filters
+    for strip in range(first, first + strips):
+        begin, end = strip * line.size, (strip + 1) * line.size
+        gradient = dy[begin:end]
+        if code != RELU:  # else index says where relu is flat
+            activation_gradient(gradient, y[begin:end], code, line)
+            gradient = line
+        spread(gradient, index[begin:end], share, filters, dz, strip * 2 * row, row, filters)
+
+
+@inlined
 def add_panel_products(
-    inputs: Array, gradients: Array, plane: int, tiles: int, channels: int, filters: int, f: int, width: int, m: int,
+    inputs: Array, input_plane: int, gradients: Array, plane: int,
+    tiles: int, channels: int, filters: int, f: int, width: int, m: int,
     ones: Array, sums: Array, begin: int, adding: bool, tiling: Tiling,
 ) -> None:  # fmt: skip
     """inputs (tiles, C) transposed · gradients (tiles, width) at each place, and the sum of the tiles' dz, for filters
     f to f + width: written to a slot's sums, from sums[begin] on, or added to them.
 
-    plane: tiles from one place to the next. ones: (1,), as a factor of the tiles' sum.
+    input_plane, plane: numbers from one place to the next in inputs and gradients. ones: (1,), a factor of the tiles'
+    sum.
     """
     places = (m + 2) * (m + 2)
     for place in range(places):
         rows_product(
-            inputs, place * plane * channels, 1, channels, 0, gradients, place * plane * width, width, 0,
+            inputs, place * input_plane, 1, channels, 0, gradients, place * plane, width, 0,
             sums, begin + (place * filters + f) * channels, width, tiles, 1, channels, width, adding, tiling,
         )  # fmt: skip
     rows_product(
-        ones, 0, 0, 0, 0, gradients, (m + 3) * plane * width, width, 0,
+        ones, 0, 0, 0, 0, gradients, (m + 3) * plane, width, 0,
         sums, begin + places * channels * filters + f, 0, tiles, 1, 1, width, adding, tiling,
     )  # fmt: skip
 
 
 def winograd_gradient_loops(
-    x: Array, y: Array, dy: Array, grid: Grid, code: int, transform: Transform, tiling: Tiling,
-    dkernel: Array, dbias: Array,
+    x: Array, y: Array, dy: Array, index: Array, pool: int, grid: Grid, code: int, transform: Transform, tiling: Tiling,
+    dz: Array, dkernel: Array, dbias: Array,
 ) -> None:  # fmt: skip
-    """dkernel and dbias from dy = dL/dy and the output y = f(z). Overwrites both, and dy with dz = dL/dz.
+    """dz = dL/dz, dkernel and dbias from dy = dL/dy and the output y = f(z), or with a pool, pool(f(z)).
+
+    Overwrites the three. Without a pool dz holds dy to begin with, and dy is not read; index as forward left it.
 
     Blocks of strips as in the forward pass; dealt to slots, each of which sums in transformed space. The sums are
     added and transformed back in one product at the end. One of the places of A dz Aᵀ, (1, 1), is the sum of the
@@ -187,32 +264,40 @@ def winograd_gradient_loops(
     n, channels, filters = x.shape[0], x.shape[3], dy.shape[3]
     m, a = transform.m, transform.m + 2
     places, widest = a * a, tiling.widest
-    flat_x, flat_y, flat_dy, flat_dkernel = x.reshape(-1), y.reshape(-1), dy.reshape(-1), dkernel.reshape(-1)
+    flat_x, flat_y, flat_dy, flat_index = x.reshape(-1), y.reshape(-1), dy.reshape(-1), index.reshape(-1)
+    flat_dz, flat_dkernel = dz.reshape(-1), dkernel.reshape(-1)
     strips = n * grid.down
     most = strips_per_block(strips, grid.across, places * grid.across * (channels + widest) * x.itemsize)
-    blocks, plane = (strips + most - 1) // most, most * grid.across
+    blocks = (strips + most - 1) // most
+    input_plane = odd_lines(most * grid.across * channels, x.itemsize)
+    plane = odd_lines(most * grid.across * widest, x.itemsize)
     slots = max(1, min(SLOTS, blocks))
     size = (places * channels + 1) * filters  # the last row of a slot is dbias
     partial, ones = lines_of_cache(slots * size, x), np.ones(1, x.dtype)
     if blocks == 0:
         partial[:] = 0
     for slot in prange(slots):
-        rows = lines_of_cache(a * grid.w * channels, x)
-        inputs, gradients = lines_of_cache(places * plane * channels, x), lines_of_cache(places * plane * widest, x)
+        pixels, outputs = (
+            zeroed_lines_of_cache(input_frame(grid, channels), x),
+            lines_of_cache(output_frame(grid, widest), x),
+        )
+        inputs, gradients = lines_of_cache(places * input_plane, x), lines_of_cache(places * plane, x)
+        line = np.empty(grid.across * filters if pool else 0, x.dtype)
         for block in range(slot, blocks, slots):
             first = block * most
             count = min(most, strips - first)
-            if code != LINEAR:
-                differentiate_strips(flat_dy, flat_y, filters, grid, first, count, code)
-            transform_inputs(flat_x, grid, channels, first, count, transform.bt, rows, inputs, plane * channels, tiling)
+            if pool:
+                unpool_strips(
+                    flat_dy, flat_y, flat_index, pool == AVERAGE_POOL, code, filters, grid, first, count, line, flat_dz
+                )
+            elif code != LINEAR:
+                differentiate_strips(flat_dz, flat_y, filters, grid, first, count, code)
+            transform_inputs(flat_x, grid, channels, first, count, pixels, inputs, input_plane)
             for f in range(0, filters, widest):
                 width = min(widest, filters - f)
-                transform_gradients(
-                    flat_dy, filters, f, width, grid, first, count, transform.gradients,
-                    gradients, plane * width, tiling,
-                )  # fmt: skip
+                transform_gradients(flat_dz, filters, f, width, grid, first, count, outputs, gradients, plane)
                 add_panel_products(
-                    inputs, gradients, plane, count * grid.across, channels, filters, f, width, m,
+                    inputs, input_plane, gradients, plane, count * grid.across, channels, filters, f, width, m,
                     ones, partial, slot * size, block > slot, tiling,
                 )  # fmt: skip
     for c in prange(channels):

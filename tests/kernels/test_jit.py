@@ -17,7 +17,7 @@ import pytest
 import minicnn
 from minicnn.errors import ConfigError, MinicnnWarning
 from minicnn.geometry import place_windows
-from minicnn.kernels import NUMBA, convolution, jit, llvm
+from minicnn.kernels import NUMBA, convolution, jit, llvm, machine_code
 from minicnn.kernels.dropout import dropout_key
 from minicnn.kernels.jit import Kernel, get_num_threads, prange, set_num_threads
 from tests.small_models import trained_and_predicted
@@ -249,14 +249,14 @@ def test_machine_code_is_made_under_the_notice_and_its_errors_are_not_swallowed(
 
     for name, value in (("_cache_warned", False), ("_compiling_noticed", False), ("_PATIENCE", 0.01)):
         monkeypatch.setattr(jit, name, value)
-    monkeypatch.setattr(llvm, "_provided", {})
-    monkeypatch.setattr(llvm.binding, "add_symbol", lambda name, address: None)
+    monkeypatch.setattr(machine_code, "_provided", {})
+    monkeypatch.setattr(machine_code.binding, "add_symbol", lambda name, address: None)
     monkeypatch.setattr(numba, "cfunc", slow)
     said = "cannot cache function"
     with pytest.warns(MinicnnWarning):
-        llvm.provide("tile", 4)
+        machine_code.provide("tile", 4)
     assert capfd.readouterr().err == "minicnn: compiling kernels, once on this machine: some 20 seconds.\n"
     said = "out of luck"
     with pytest.raises(RuntimeError, match="out of luck"):
-        llvm.provide("tile", 8)
-    assert ("tile", 8) not in llvm._provided
+        machine_code.provide("tile", 8)
+    assert ("tile", 8) not in machine_code._provided

@@ -11,12 +11,15 @@ import pytest
 from minicnn.kernels import llvm
 from minicnn.kernels.jit import compiled
 from minicnn.kernels.tiles import (
+    SIDES,
     lines_of_cache,
     pooled_rows_product,
     pooled_tiling_for,
     rows_product,
     tile_product,
+    tile_transform,
     tiling_for,
+    with_transforms,
     zeroed_lines_of_cache,
 )
 
@@ -105,11 +108,43 @@ def assert_pooled_is_the_definition(dtype):
                 np.testing.assert_array_equal(outside, np.delete(before, np.s_[1 : columns + 1], axis=1))
 
 
+def transform_loops(a, b, kind, tiles, columns, size, results, tiling):
+    """b (tiles, results, results, columns + 1) from a (tiles, size + 1, size, columns); a number before each."""
+    tile_transform(
+        a, 1, size * columns, columns, (size + 1) * size * columns,
+        b, 1, results * (columns + 1), columns + 1, results * results * (columns + 1), kind, tiles, columns,
+    )  # fmt: skip
+
+
+transform = compiled(transform_loops)
+
+
+def assert_transform_is_the_definition(dtype):
+    itemsize, rng = np.dtype(dtype).itemsize, np.random.default_rng(0)
+    tiling, bound = with_transforms(tiling_for(itemsize), itemsize), 40 * np.finfo(dtype).eps
+    for kind, side in enumerate(SIDES):
+        side = np.array(side, float)
+        results, size = side.shape
+        for tiles, vectors in ((1, 1), (3, 2), (2, 5), (0, 1)):
+            columns = vectors * tiling.lanes
+            a = rng.standard_normal(1 + tiles * (size + 1) * size * columns).astype(dtype)
+            before = rng.standard_normal(1 + tiles * results * results * (columns + 1)).astype(dtype)
+            d = a[1:].reshape(tiles, size + 1, size, columns)[:, :size].astype(float)
+            expected = before.astype(float)
+            inside = expected[1:].reshape(tiles, results, results, columns + 1)
+            inside[..., :columns] = np.einsum("ik,jl,tklf->tijf", side, side, d)
+            for function in (transform, transform_loops):
+                got = before.copy()
+                function(a, got, kind, tiles, columns, size, results, tiling)
+                np.testing.assert_allclose(got, expected, rtol=bound, atol=bound)
+
+
 @pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: there is no generated tile product here")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_tile(dtype):
     assert_is_the_definition(dtype)
     assert_pooled_is_the_definition(dtype)
+    assert_transform_is_the_definition(dtype)
 
 
 @pytest.mark.skipif(
@@ -119,9 +154,11 @@ def test_every_tile_with_avx2(tmp_path):
     code = (
         "from tests.kernels.test_tiles import assert_is_the_definition as check;"
         "from tests.kernels.test_tiles import assert_pooled_is_the_definition as check_pooled;"
+        "from tests.kernels.test_tiles import assert_transform_is_the_definition as check_transform;"
         "from minicnn.kernels import tiles;"
         "assert tiles.tiling_for(4).lanes == 8; "
-        "check('float32'); check('float64'); check_pooled('float32'); check_pooled('float64')"
+        "check('float32'); check('float64'); check_pooled('float32'); check_pooled('float64');"
+        "check_transform('float32'); check_transform('float64')"
     )
     settings = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2, "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **settings}, capture_output=True, text=True)

@@ -13,7 +13,7 @@ from minicnn.kernels import NUMBA, NUMPY
 from minicnn.kernels.tiles import Tiling, tiling_for
 from minicnn.layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, Flatten, Input, MaxPooling2D, Run
 from minicnn.models import Sequential
-from minicnn.steps import pooled, pooled_kernels, winograd_kernels
+from minicnn.steps import pooled, pooled_kernels, winograd, winograd_kernels
 from minicnn.steps.convolution import ConvolutionStep
 from minicnn.steps.normalized_convolution import NormalizedConvolutionStep
 from minicnn.steps.plan import LAYER_RULES, RULES, make_plan
@@ -78,10 +78,10 @@ def test_every_way(pooled_by, dtype, normalized, channels, filters):
     assert_same(stack((13, 15, channels), filters, 3, pooled_by, dtype, normalized), 9)
 
 
-def test_winograds_way_is_taken():
-    layers = stack((13, 15, 32), 64, 3, POOLED[1], "float32")
-    windows = layers[0].windows(layers[0].input_shape)
-    assert pooled.pooled_winograd_pays(layers[0], 32, windows, tiling_for(4))
+@pytest.mark.parametrize("normalized", [False, True])
+def test_winograds_way_is_taken(normalized):
+    (step,) = make_plan(stack((13, 15, 32), 64, 3, POOLED[1], "float32", normalized)).steps
+    assert type(step.convolution if normalized else step) is WinogradStep
 
 
 @settings(max_examples=60, deadline=None)
@@ -125,7 +125,9 @@ def test_the_plain_loops_are_the_same_program(channels, filters, normalized, mon
     monkeypatch.setattr(pooled, "winograd_forward", winograd_kernels.winograd_forward_loops)
     monkeypatch.setattr(pooled, "tiling_for", lambda itemsize: Tiling(2, 3, 2, 0, 0, 4))
     monkeypatch.setattr(pooled, "pooled_tiling_for", lambda itemsize: Tiling(2, 2, 0, 0, 0, 2))
-    monkeypatch.setattr(pooled, "pooled_winograd_pays", lambda *arguments: filters == 4)
+    monkeypatch.setattr(winograd, "winograd_forward", winograd_kernels.winograd_forward_loops)
+    monkeypatch.setattr(winograd, "tiling_for", lambda itemsize: Tiling(2, 3, 2, 0, 0, 4))
+    monkeypatch.setattr(winograd, "winograd_pays", lambda *arguments: filters == 4)
     layers = stack((7, 8, channels), filters, 3, POOLED[3] if normalized else POOLED[2], "float64", normalized)
     assert_same(layers, 2)
 
@@ -183,7 +185,7 @@ def test_gradients_by_winograds_algorithm_against_differences():
 @pytest.mark.parametrize(("channels", "filters"), WAYS)
 def test_bits_do_not_depend_on_the_number_of_threads(channels, filters, threads):
     layers = stack((13, 13, channels), filters, 3, POOLED[1], "float32")
-    assert type(make_plan(layers).steps[0]) is ConvolutionStep
+    assert type(make_plan(layers).steps[0]) is (WinogradStep if channels == 32 else ConvolutionStep)
     x = np.random.default_rng(5).standard_normal((37, 13, 13, channels)).astype("float32")
     results = []
     for count in (1, 2):

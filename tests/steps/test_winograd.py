@@ -14,11 +14,13 @@ from minicnn.activations import Activation
 from minicnn.differences import Variable, compare
 from minicnn.kernels import NUMPY, convolution
 from minicnn.kernels.fused import CODES
-from minicnn.kernels.tiles import Tiling, pooled_tiling_for, tiling_for
-from minicnn.layers import Conv2D, Dense, Input, Run
+from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
+from minicnn.layers import AveragePooling2D, Conv2D, Dense, Input, MaxPooling2D, Run
 from minicnn.models import Sequential
 from minicnn.steps import winograd_kernels
+from minicnn.steps.convolution import fusible_pool
 from minicnn.steps.plan import LayerStep
+from minicnn.steps.pooled import even_windows
 from minicnn.steps.winograd import WinogradStep, winograd_rule
 
 LOOPS = replace(NUMPY, conv2d=convolution.conv2d_loops, conv2d_backward=convolution.conv2d_backward_loops)
@@ -37,11 +39,28 @@ def convolution_layer(shape, filters, padding="same", activation="relu", dtype="
     return layer
 
 
-def step_of(layer, tiling=None):
+def step_of(layer, tiling=None, pooling=None):
     windows = layer.windows(layer.input_shape)
     size = layer.dtype.itemsize
     code = CODES[layer.activation.name]
-    return WinogradStep(layer, windows, code, tiling or tiling_for(size), pooled_tiling_for(size))
+    pool = fusible_pool(pooling, windows, code)
+    tiling = tiling or with_transforms(tiling_for(size), size)
+    return WinogradStep(layer, pooling, even_windows(windows) if pool else windows, code, pool, tiling)
+
+
+class Pair:
+    """A convolution and its pool as two steps."""
+
+    def __init__(self, layer, pooling):
+        self.steps, self.layers = [LayerStep(layer, 0), LayerStep(pooling, 1)], (layer, pooling)
+
+    def forward(self, x, run):
+        x, first = self.steps[0].forward(x, run)
+        x, second = self.steps[1].forward(x, run)
+        return x, (first, second)
+
+    def backward(self, dy, saved, run, need_dx=True):
+        return self.steps[0].backward(self.steps[1].backward(dy, saved[1], run), saved[0], run, need_dx)
 
 
 def passes(step, x, dy, run=None, need_dx=True):
@@ -89,6 +108,75 @@ def test_any_shape(n, size, vectors, padding, activation, dtype, use_bias, train
     run = Run(NUMPY, training=training)
     wanted = passes(LayerStep(layer, 0), x, dy, run)
     assert_same(passes(step_of(layer), x, dy, run), wanted, TOLERANCES[dtype])
+
+
+def pooled_layers(shape, filters, pool, padding, activation, dtype="float64", use_bias=True):
+    """The convolution and its pool, built."""
+    layer, pooling = Conv2D(filters, 3, padding=padding, activation=activation, use_bias=use_bias), pool(2)
+    Sequential([Input(shape=shape), layer, pooling], seed=1, dtype=dtype)
+    if use_bias:
+        layer.params["bias"][...] = np.random.default_rng(2).standard_normal(filters) / 10
+    return layer, pooling
+
+
+POOLED = [(MaxPooling2D, "linear"), (MaxPooling2D, "relu"), (MaxPooling2D, "tanh"), (AveragePooling2D, "relu")]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(0, 4),
+    size=st.tuples(st.integers(2, 12), st.integers(2, 12)),
+    vectors=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    padding=st.sampled_from(["same", "valid"]),
+    pooled_by=st.sampled_from(POOLED),
+    dtype=st.sampled_from(["float32", "float64"]),
+    use_bias=st.booleans(),
+    need_dx=st.booleans(),
+)
+def test_any_shape_with_a_pool(n, size, vectors, padding, pooled_by, dtype, use_bias, need_dx):
+    """In training; tests/steps/test_pooled.py has predicting."""
+    if padding == "valid":
+        size = max(size[0], 4), max(size[1], 4)
+    channels, filters = (LANES[dtype] * v for v in vectors)
+    pool, activation = pooled_by
+    layer, pooling = pooled_layers((*size, channels), filters, pool, padding, activation, dtype, use_bias)
+    rng, run = np.random.default_rng(3), Run(NUMPY, training=True)
+    x = rng.standard_normal((n, *size, channels)).astype(dtype)
+    dy = rng.standard_normal((n, *pooling.output_shape(layer.output_shape(layer.input_shape)))).astype(dtype)
+    if dtype == "float32":  # which of a window is the largest, rounding may decide: gradients are checked in float64
+        got, wanted = (s.forward(x, run)[0] for s in (step_of(layer, None, pooling), Pair(layer, pooling)))
+        assert_same([got], [wanted], TOLERANCES[dtype])
+        return
+    wanted = passes(Pair(layer, pooling), x, dy, run, need_dx)
+    got = passes(step_of(layer, None, pooling), x, dy, run, need_dx)
+    assert (got[1] is not None) == need_dx
+    assert_same([g for g in got if g is not None], [w for w in wanted if w is not None], TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize(("pool", "activation"), POOLED)
+def test_gradients_with_a_pool_against_differences(pool, activation):
+    """On a map with a row and a column that the pool leaves out."""
+    layer, pooling = pooled_layers((7, 9, 8), 8, pool, "valid", activation)
+    step, run, rng = step_of(layer, None, pooling), Run(NUMPY, training=True), np.random.default_rng(4)
+    x = rng.standard_normal((2, 7, 9, 8))
+    y, saved = step.forward(x, run)
+    y, r = y.copy(), rng.standard_normal(y.shape)
+    variables = [Variable("x", x, step.backward(r.copy(), saved, run))]
+    variables += [Variable(key, layer.params[key], layer.grads[key].copy()) for key in layer.params]
+    report = compare("the step", lambda: float(np.sum(r * (step.forward(x, run)[0] - y))), variables, None, rng)
+    report.assert_ok()
+    assert len(report.not_differentiable) <= report.checked // 20
+
+
+@pytest.mark.parametrize(("pool", "activation"), POOLED)
+def test_the_plain_loops_with_a_pool_are_the_same_program(pool, activation, monkeypatch):
+    for name in ("winograd_forward", "winograd_gradient"):
+        monkeypatch.setattr(f"minicnn.steps.winograd.{name}", getattr(winograd_kernels, f"{name}_loops"))
+    layer, pooling = pooled_layers((5, 6, 2), 6, pool, "same", activation)
+    rng = np.random.default_rng(5)
+    x, dy = rng.standard_normal((2, 5, 6, 2)), rng.standard_normal((2, 2, 3, 6))
+    got = passes(step_of(layer, Tiling(2, 3, 2, 0, 0, 4), pooling), x, dy)
+    assert_same(got, passes(Pair(layer, pooling), x, dy), 1e-10)
 
 
 @pytest.mark.parametrize(("padding", "activation"), [("same", "relu"), ("valid", "tanh"), ("same", "linear")])
@@ -144,13 +232,16 @@ def test_gradients_against_differences(padding, activation):
     assert len(report.not_differentiable) <= report.checked // 50
 
 
-def test_bits_do_not_depend_on_the_number_of_threads(threads):
-    layer = convolution_layer((9, 12, 48), 64, dtype="float32")
+@pytest.mark.parametrize("pooled", [False, True])
+def test_bits_do_not_depend_on_the_number_of_threads(pooled, threads):
+    layer, pooling = pooled_layers((9, 12, 48), 64, MaxPooling2D, "same", "relu", "float32")
     x, dy = problem(layer, 37)
+    if pooled:
+        dy = np.ascontiguousarray(dy[:, :4, :6])
     results = []
     for count in (1, 2):
         threads(count)
-        results.append(passes(step_of(layer), x, dy))
+        results.append(passes(step_of(layer, None, pooling if pooled else None), x, dy))
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
 
@@ -164,17 +255,14 @@ def test_an_image_alone_gives_the_bits_that_it_gives_in_a_batch():
     np.testing.assert_array_equal(alone[0], whole[7])
 
 
-def test_nan_stays_in_its_own_tiles():
-    """Tile (i, j) reads the pixels from (2i − 1, 2j − 1) to (2i + 2, 2j + 2): pixel (2, 3) goes to two by two tiles."""
+@pytest.mark.parametrize("pixel", [(2, 3), (0, 0), (5, 4)])
+def test_nan_reaches_what_it_reaches_by_the_definition(pixel):
     layer = convolution_layer((8, 8, LANES["float32"]), LANES["float32"], activation="linear", dtype="float32")
     x, _ = problem(layer, 3)
-    x[1, 2, 3, 0] = np.nan
+    x[1, *pixel, 0] = np.nan
     y, _ = step_of(layer).forward(x, Run(NUMPY))
-    wrong = np.isnan(y).any(axis=3)
-    assert not wrong[[0, 2]].any()
-    np.testing.assert_array_equal(np.argwhere(wrong[1]).min(axis=0), [0, 2])
-    np.testing.assert_array_equal(np.argwhere(wrong[1]).max(axis=0), [3, 5])
-    assert wrong[1, 1:4, 2:5].all()  # what the definition makes NaN
+    wanted, _ = LayerStep(layer, 0).forward(x, Run(NUMPY))
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(wanted))
 
 
 def test_a_gradient_that_cannot_be_overwritten_is_copied():
@@ -238,6 +326,14 @@ def test_what_is_taken():
         assert str(step) == "WinogradStep(Conv2D 'wide')"
 
 
+def test_a_pool_is_taken_along():
+    layers = Sequential([Input(shape=(13, 13, 32)), Conv2D(64, 3, name="wide"), MaxPooling2D(2, name="pool")]).layers
+    step, taken = winograd_rule(layers, 0, None)
+    assert taken == 2
+    assert step.layers == (layers[0], layers[1])
+    assert str(step) == "WinogradStep(Conv2D 'wide', MaxPooling2D 'pool')"
+
+
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [
@@ -249,8 +345,9 @@ def test_what_is_taken():
         (Conv2D(64, 3, activation="softmax"), (8, 8, 64)),
         (Conv2D(64, 3, activation=Gentle()), (8, 8, 64)),
         (Mine(64, 3), (8, 8, 64)),
-        (Conv2D(32, 3), (8, 8, 64)),  # too few filters
-        (Conv2D(64, 3), (8, 8, 32)),  # too few channels
+        (Conv2D(16, 3), (8, 8, 128)),  # too few filters
+        (Conv2D(128, 3), (8, 8, 16)),  # too few channels
+        (Conv2D(32, 3), (8, 8, 32)),  # both are few
         (Conv2D(65, 3), (8, 8, 64)),  # not whole vectors
         (Conv2D(64, 3), (7, 7, 64)),  # 25 windows
         (Dense(64), (8, 8, 64)),
