@@ -155,7 +155,9 @@ def strips_per_block(strips: int, across: int, strip_bytes: int) -> int:
 
     But not fewer than hold 16 tiles, for which the weights are read again.
     """
-    return max((15 + across) // across, min(BLOCK_BYTES // strip_bytes, (strips + SLOTS - 1) // SLOTS))
+    most = max((15 + across) // across, min(BLOCK_BYTES // strip_bytes, (strips + SLOTS - 1) // SLOTS))
+    blocks = max(1, (strips + most - 1) // most)
+    return max(1, (strips + blocks - 1) // blocks)  # blocks as equal as can be
 
 
 @inlined
