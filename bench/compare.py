@@ -8,9 +8,9 @@
 
 All engines get the same weights, made by minicnn, and the same uint8 images; that they predict the same, and that the
 losses of their first training steps are the same, is checked before anything is timed. Every measurement runs in a
-process of its own. Rounds alternate: engine after engine on one model and figure, then the next, so that a machine
-whose speed drifts treats all alike. Each engine chooses its threads by itself; settings such as OPENBLAS_CORETYPE are
-removed from what the processes see.
+process of its own. Rounds alternate: engine after engine on one model and figure, then the next, and the other way
+round every second time, so that a machine whose speed drifts treats all alike. Each engine chooses its threads by
+itself; settings such as OPENBLAS_CORETYPE are removed from what the processes see.
 
 What runs: minicnn and Keras `fit` and `predict`; PyTorch a plain loop, in its default layout, channels-last and through
 torch.compile, of which the best counts for each figure; ONNX Runtime the model exported from PyTorch. PyTorch's
@@ -18,11 +18,12 @@ variants that took half as long again as its best in the first round are left ou
 shuffling, gathering each batch from the images in memory, loss, accuracy and Adam; the first steps, which compile, are
 not counted.
 
-Results are kept in bench/results/compare.json as they come; --resume goes on after an interruption. The tables give
-medians over the rounds; ratios are the medians of the rounds' ratios.
+Results are kept in bench/results/compare.json as they come; --resume goes on after an interruption, with the same
+sources of minicnn. The tables give medians over the rounds; ratios are the medians of the rounds' ratios.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 import tempfile
@@ -79,6 +80,7 @@ class Comparison:
         self.record: dict[str, Any] = {
             "machine": machine(),
             "quick": args.quick,
+            "sources": sources(),
             "versions": {},
             "models": {},
             "checks": {},
@@ -88,6 +90,8 @@ class Comparison:
             earlier = json.loads(args.json.read_text())
             if earlier["quick"] != args.quick:
                 sys.exit(f"compare: {args.json} was made {'with' if earlier['quick'] else 'without'} --quick.")
+            if earlier.get("sources") != self.record["sources"]:
+                sys.exit(f"compare: {args.json} was made by other sources of minicnn; begin anew without --resume.")
             self.record |= {key: earlier[key] for key in ("machine", "models", "checks", "runs")}
 
     def run(self) -> None:
@@ -100,6 +104,8 @@ class Comparison:
             self.record["models"][model] = {k: v for k, v in self.facts[model].items() if k != "folder"}
             if "onnxruntime" in self.args.engines:
                 self.child("torch", {"task": "export", "variant": "nchw", **self.facts[model]})
+            # Fills the cache of kernels.
+            self.child("minicnn", {"task": "first", "variant": "default", **self.facts[model]})
             self.check(model)
         for number in range(1, self.args.rounds + 1):
             for model in self.args.models:
@@ -123,12 +129,11 @@ class Comparison:
 
     def check(self, model: str) -> None:
         """Compare every engine's outputs with minicnn's; ends the program where they differ."""
-        facts = self.facts[model]
-        own = self._outputs("minicnn", "default", facts)
-        self.child("minicnn", {"task": "first", "variant": "default", **facts})  # fills the cache of kernels
+        facts, own = self.facts[model], None
         for engine in (e for e in self.args.engines if e != "minicnn"):
-            for variant in PEERS[engine].variants:
+            for variant in self._unchecked(model, engine):
                 name = f"{engine}-{variant}"
+                own = own or self._outputs("minicnn", "default", facts)
                 try:
                     difference = differences(own, self._outputs(engine, variant, facts))
                 except ChildFailedError as error:
@@ -140,6 +145,13 @@ class Comparison:
                 if disagreement(difference, engine):
                     sys.exit(f"compare: {name} and minicnn disagree on {model}: {said}")
 
+    def _unchecked(self, model: str, engine: str) -> list[str]:
+        """The engine's variants that have neither agreed nor failed in what --resume goes on from."""
+        key = {"model": model, "engine": engine, "measure": "check"}
+        failed = {run["variant"] for run in self.record["runs"] if key.items() <= run.items()}
+        agreed = self.record["checks"].get(model, {})
+        return [v for v in PEERS[engine].variants if v not in failed and f"{engine}-{v}" not in agreed]
+
     def _outputs(self, engine: str, variant: str, facts: dict[str, Any]) -> Any:
         trains = "train" in PEERS[engine].measures
         return self.child(engine, {**facts, "task": "check", "variant": variant, "with_training": trains})
@@ -147,8 +159,8 @@ class Comparison:
     # -- measuring
 
     def measure(self, number: int, model: str, measure: str) -> None:
-        """One figure of one model in one round, engine after engine."""
-        for engine in self.args.engines:
+        """One figure of one model in one round, engine after engine, in even rounds from the last to the first."""
+        for engine in self.args.engines if number % 2 else self.args.engines[::-1]:
             measures = (measure, "cold") if measure == "first" else (measure,)
             for kind in measures:
                 if kind in PEERS[engine].measures:
@@ -200,6 +212,12 @@ class Comparison:
         print(f"{model}, {measure}: {engine}-{variant} does not work here: {error}", file=sys.stderr, flush=True)
 
 
+def sources() -> str:
+    """A hash of minicnn's files."""
+    files = sorted((BENCH.parent / "minicnn").rglob("*.py"))
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
 def differences(own: Any, other: Any) -> dict[str, float]:
     """The largest difference of a probability, and of a loss relative to its size: before and after weights change."""
     found = {"probabilities": float(np.abs(np.subtract(own["predictions"], other["predictions"])).max())}
@@ -248,7 +266,7 @@ def main() -> None:
         except ChildFailedError as error:
             sys.exit(f"compare: {error}")
         finally:
-            if comparison.record["runs"]:
+            if comparison.record["checks"] or comparison.record["runs"]:
                 write_json(args.json, comparison.record)
     print(write_report(args.json))
 

@@ -93,9 +93,9 @@ def test_a_markdown_table():
 # -- what compare.py decides
 
 
-def comparison(runs):
+def comparison(runs, checks=None):
     made = object.__new__(compare.Comparison)
-    made.record = {"runs": runs}
+    made.record = {"runs": runs, "checks": checks or {}}
     return made
 
 
@@ -112,6 +112,33 @@ def test_variants_that_failed_are_left_out():
     failed = {**run(0, "torch", 1.0, "compiled", "check"), "failed": "no compiler"}
     del failed["figures"]
     assert "compiled" not in comparison([failed])._variants("torch", "lenet5", "train")
+
+
+def test_what_was_checked_before_an_interruption_is_not_checked_again():
+    nchw, channels_last, *compiled = compare.PEERS["torch"].variants
+    failed = {**run(0, "torch", 1.0, channels_last, "check"), "failed": "no memory"}
+    made = comparison([failed], {"lenet5": {f"torch-{nchw}": {"probabilities": 0.0}}})
+    assert made._unchecked("lenet5", "torch") == compiled
+    assert made._unchecked("cnn_relu", "torch") == list(compare.PEERS["torch"].variants)
+
+
+@pytest.mark.parametrize(
+    ("before", "refusal"), [({"sources": "others"}, "other sources"), ({"quick": True}, "--quick")]
+)
+def test_a_record_of_another_kind_is_not_gone_on_with(before, refusal, tmp_path, monkeypatch):
+    kept = {
+        "quick": False,
+        "sources": compare.sources(),
+        "machine": {},
+        "models": {},
+        "checks": {},
+        "runs": [],
+        **before,
+    }
+    (tmp_path / "kept.json").write_text(json.dumps(kept))
+    monkeypatch.setattr("sys.argv", ["compare.py", "--resume", "--json", str(tmp_path / "kept.json")])
+    with pytest.raises(SystemExit, match=refusal):
+        compare.Comparison(compare.arguments(), tmp_path)
 
 
 def test_differences():
