@@ -195,27 +195,22 @@ def transform_inputs(
     All arrays flat. inputs: place by place, `plane` numbers apart, (tiles, C). frame: a workspace of zeros for the
     pixels of one strip and the zeros around them, (a, across·m + 2, C); empty if no tile reaches beyond the map.
     """
-    a, run = grid.m + 2, grid.w * channels
-    line, zero = frame.size // a, x.dtype.type(0)
+    a, run, zero = grid.m + 2, grid.w * channels, x.dtype.type(0)
     for strip in range(strips):
         image, row = (first + strip) // grid.down, (first + strip) % grid.down * grid.m - grid.top
-        start, place = (image * grid.h + row) * run, strip * grid.across * channels
+        pixels, start, line = x, (image * grid.h + row) * run, run
         if frame.size:
-            left = grid.left * channels
-            length = min(run, line - left)
+            pixels, corner, line = frame, grid.left * channels, frame.size // a
+            length = min(run, line - corner)
             for i in range(a):
                 inside = 0 <= row + i < grid.h
                 for k in range(length):
-                    frame[i * line + left + k] = x[start + i * run + k] if inside else zero
-            tile_transform(
-                frame, 0, line, channels, grid.m * channels, inputs, place, a * plane, plane, channels,
-                INPUTS, grid.across, channels,
-            )  # fmt: skip
-        else:
-            tile_transform(
-                x, start, run, channels, grid.m * channels, inputs, place, a * plane, plane, channels,
-                INPUTS, grid.across, channels,
-            )  # fmt: skip
+                    frame[corner + i * line + k] = x[start + i * run + k] if inside else zero
+            start = 0
+        tile_transform(
+            pixels, start, line, channels, grid.m * channels,
+            inputs, strip * grid.across * channels, a * plane, plane, channels, INPUTS, grid.across, channels,
+        )  # fmt: skip
 
 
 @inlined
@@ -228,23 +223,22 @@ def transform_outputs(
     frame: a workspace for the outputs of one strip, (m, across·m, width), of any width that occurs; empty if no tile
     reaches beyond the map.
     """
-    m, a, line = grid.m, grid.m + 2, grid.across * grid.m * width
+    m, a = grid.m, grid.m + 2
     for strip in range(strips):
         image, row = (first + strip) // grid.down, (first + strip) % grid.down * m
-        start, place = (image * grid.map_h + row) * grid.map_w * filters + f, strip * grid.across * width
+        start = (image * grid.map_h + row) * grid.map_w * filters + f
+        target, place, line, step = y, start, grid.map_w * filters, filters
         if frame.size:
-            tile_transform(
-                products, place, a * plane, plane, width, frame, 0, line, width, m * width, OUTPUTS, grid.across, width
-            )
+            target, place, line, step = frame, 0, grid.across * m * width, width
+        tile_transform(
+            products, strip * grid.across * width, a * plane, plane, width,
+            target, place, line, step, m * step, OUTPUTS, grid.across, width,
+        )  # fmt: skip
+        if frame.size:
             for p in range(min(m, grid.oh - row)):
                 for q in range(grid.ow):
                     for k in range(width):
                         y[start + (p * grid.map_w + q) * filters + k] = frame[p * line + q * width + k]
-        else:
-            tile_transform(
-                products, place, a * plane, plane, width, y, start, grid.map_w * filters, filters, m * filters,
-                OUTPUTS, grid.across, width,
-            )  # fmt: skip
 
 
 @inlined
@@ -253,23 +247,20 @@ def transform_gradients(
     gradients: Array, plane: int,
 ) -> None:  # fmt: skip
     """A dz Aᵀ of the same tiles, for filters f to f + width: (tiles, width) a place. frame: as in transform_outputs."""
-    m, a, line, zero = grid.m, grid.m + 2, grid.across * grid.m * width, dz.dtype.type(0)
+    m, a, zero = grid.m, grid.m + 2, dz.dtype.type(0)
     for strip in range(strips):
         image, row = (first + strip) // grid.down, (first + strip) % grid.down * m
-        start, place = (image * grid.oh + row) * grid.ow * filters + f, strip * grid.across * width
+        start = (image * grid.oh + row) * grid.ow * filters + f
+        source, place, line, step = dz, start, grid.ow * filters, filters
         if frame.size:
+            source, place, line, step = frame, 0, grid.across * m * width, width
             for p in range(m):
                 for q in range(grid.across * m):
                     inside = row + p < grid.oh and q < grid.ow
                     for k in range(width):
                         number = dz[start + (p * grid.ow + q) * filters + k] if inside else zero
                         frame[p * line + q * width + k] = number
-            tile_transform(
-                frame, 0, line, width, m * width, gradients, place, a * plane, plane, width,
-                GRADIENTS, grid.across, width,
-            )  # fmt: skip
-        else:
-            tile_transform(
-                dz, start, grid.ow * filters, filters, m * filters, gradients, place, a * plane, plane, width,
-                GRADIENTS, grid.across, width,
-            )  # fmt: skip
+        tile_transform(
+            source, place, line, step, m * step,
+            gradients, strip * grid.across * width, a * plane, plane, width, GRADIENTS, grid.across, width,
+        )  # fmt: skip

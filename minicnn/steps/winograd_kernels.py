@@ -1,4 +1,4 @@
-"""The loops of WinogradStep: a convolution of 3x3 with its bias and activation, and its derivatives.
+"""The loops of WinogradStep: a convolution of 3x3, its bias, activation and perhaps a 2x2 pool, and its derivatives.
 
 kernels/winograd.py has the algorithm. A block of tiles at a time is transformed, multiplied and transformed back while
 it is in the second-level cache.
@@ -277,10 +277,8 @@ def winograd_gradient_loops(
     if blocks == 0:
         partial[:] = 0
     for slot in prange(slots):
-        pixels, outputs = (
-            zeroed_lines_of_cache(input_frame(grid, channels), x),
-            lines_of_cache(output_frame(grid, widest), x),
-        )
+        pixels = zeroed_lines_of_cache(input_frame(grid, channels), x)
+        outputs = lines_of_cache(output_frame(grid, widest), x)
         inputs, gradients = lines_of_cache(places * input_plane, x), lines_of_cache(places * plane, x)
         line = np.empty(grid.across * filters if pool else 0, x.dtype)
         for block in range(slot, blocks, slots):
