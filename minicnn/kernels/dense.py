@@ -4,8 +4,10 @@ Throughout: x (N, I), kernel (I, O), bias (O,), y and dy (N, O), code an activat
 multiply-adds for each product. Small layers run as blocks of samples on BLAS, large ones as the convolution that they
 are on a map of one pixel (valid_taps.py).
 
-A last layer of 10 outputs reaches 4 to 8 % of its limit with 84 or 512 inputs and 13 to 29 with 1600 or 4096
-(bench/results/kernels.json): its rows fill 10 of 16 lanes, and each number of x is used ten times only.
+A last layer of 10 outputs reaches 3 to 10 % of its limit with 84 or 512 inputs and 9 to 22 with 1600 or 4096
+(bench/results/kernels.json): its rows fill 10 of 16 lanes, and each number of x is used ten times only. Layers like
+LeNet's 400x120 reach 25 to 50 %, too small for BLAS to warm up on; on tile products instead, with the outputs filled up
+to whole vectors, they take 0.9 of the time forward and 1.6 to 1.9 times as long back.
 """
 
 import numpy as np
