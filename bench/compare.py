@@ -147,10 +147,13 @@ class Comparison:
 
     def _unchecked(self, model: str, engine: str) -> list[str]:
         """The engine's variants that have neither agreed nor failed in what --resume goes on from."""
-        key = {"model": model, "engine": engine, "measure": "check"}
-        failed = {run["variant"] for run in self.record["runs"] if key.items() <= run.items()}
+        failed = self._failed(model, engine, "check")
         agreed = self.record["checks"].get(model, {})
         return [v for v in PEERS[engine].variants if v not in failed and f"{engine}-{v}" not in agreed]
+
+    def _failed(self, model: str, engine: str, *measures: str) -> set[str]:
+        runs = [run for run in self.record["runs"] if (run["model"], run["engine"]) == (model, engine)]
+        return {run["variant"] for run in runs if run["measure"] in measures and "failed" in run}
 
     def _outputs(self, engine: str, variant: str, facts: dict[str, Any]) -> Any:
         trains = "train" in PEERS[engine].measures
@@ -190,16 +193,12 @@ class Comparison:
     def _variants(self, engine: str, model: str, measure: str) -> list[str]:
         """Those that work and, once round 1 has measured them, are near the best."""
         variants = PEERS[engine].variants[:1] if measure in ("first", "cold") else PEERS[engine].variants
-        runs = [
-            run
-            for run in self.record["runs"]
-            if (run["model"], run["engine"], run["measure"]) in ((model, engine, measure), (model, engine, "check"))
-        ]
-        failed = {run["variant"] for run in runs if "failed" in run}
+        failed = self._failed(model, engine, measure, "check")
+        key = {"round": 1, "model": model, "engine": engine, "measure": measure}
         first = {
             run["variant"]: run["figures"][KEY_FIGURE[measure]]
-            for run in runs
-            if run["round"] == 1 and "figures" in run and measure in KEY_FIGURE
+            for run in self.record["runs"]
+            if key.items() <= run.items() and "figures" in run and measure in KEY_FIGURE
         }
         complete = len(first) == len(set(variants) - failed)
         slow = {v for v, value in first.items() if complete and value > SLOWER * min(first.values())}

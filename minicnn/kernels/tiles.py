@@ -95,11 +95,8 @@ def pooled_tile_product(
 INPUTS, OUTPUTS, GRADIENTS = 0, 1, 2
 """The kinds of tile_transform, by the place of their matrix in SIDES."""
 
-SIDES = (
-    ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
-    ((1, 1, 1, 0), (0, 1, -1, -1)),
-    ((1, 0), (1, 1), (1, -1), (0, -1)),
-)
+_BT, _AT = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)), ((1, 1, 1, 0), (0, 1, -1, -1))
+SIDES = (_BT, _AT, tuple(zip(*_AT, strict=True)))
 """Winograd's matrices of F(2,3): B transposed, A transposed, and A (winograd.py)."""
 
 

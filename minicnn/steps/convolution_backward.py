@@ -22,11 +22,11 @@ from minicnn.kernels.direct import (
     frame_image,
     pack_columns,
 )
-from minicnn.kernels.fused import RELU, activation_gradient
+from minicnn.kernels.fused import activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.tiles import Tiling, lines_of_cache, whole_vectors, zeroed_lines_of_cache
 from minicnn.steps.convolution_layout import SLOTS, Layout, layout_of, place_row
-from minicnn.steps.pool_parts import AVERAGE_POOL, NO_POOL, spread, spread_apart
+from minicnn.steps.pool_parts import AVERAGE_POOL, spread_apart, unpool_row
 from minicnn.typing import Array
 
 
@@ -106,19 +106,20 @@ def fill_gradients(
 ) -> None:  # fmt: skip
     """dz of one image from its dy, y and index, (P·Q·F,) each. line: a workspace for a row, (Q·F,)."""
     length, step = line.size, 2 if pool else 1
-    straight = pool == NO_POOL and filled == filters
-    share = dy.dtype.type(0.25 if pool == AVERAGE_POOL else 1.0)
+    straight = filled == filters
     for p in range(dz_layout.rows // step):
         first, last = p * length, (p + 1) * length
-        gradient, place = dy[first:last], dz_layout.start + step * p * dz_layout.row
-        if pool == NO_POOL or code != RELU:  # else index says where relu is flat
-            sloped = dz[place : place + length] if straight else line
-            activation_gradient(gradient, y[first:last], code, sloped)
-            gradient = sloped
+        place = dz_layout.start + step * p * dz_layout.row
         if pool:
-            spread(gradient, index[first:last], share, filters, dz, place, dz_layout.row, filled)
-        elif not straight:
-            spread_apart(gradient, filters, dz, place, filled)
+            unpool_row(
+                dy[first:last], y[first:last], index[first:last], pool == AVERAGE_POOL, code, filters, line,
+                dz, place, dz_layout.row, filled,
+            )  # fmt: skip
+        else:
+            sloped = dz[place : place + length] if straight else line
+            activation_gradient(dy[first:last], y[first:last], code, sloped)
+            if not straight:
+                spread_apart(line, filters, dz, place, filled)
 
 
 @inlined

@@ -7,7 +7,7 @@ that a share of the gradient goes to, the first part's lowest.
 
 import numpy as np
 
-from minicnn.kernels.fused import RELU
+from minicnn.kernels.fused import RELU, activation_gradient
 from minicnn.kernels.jit import inlined
 from minicnn.typing import Array
 
@@ -75,6 +75,19 @@ def spread(
             for f in range(filters):
                 value = share * gradient[f]  # made first: a conditional read would be a jump, mispredicted at random
                 target[f] = value if bits[f] & bit else zero
+
+
+@inlined
+def unpool_row(
+    dy: Array, y: Array, index: Array, average: bool, code: int, filters: int, line: Array,
+    dz: Array, place: int, dz_row: int, filled: int,
+) -> None:  # fmt: skip
+    """One row of dy = dL/dy, of y and of index, (Q·F,) each, onto its two rows of dz. line: a workspace for a row."""
+    gradient, share = dy, dy.dtype.type(0.25 if average else 1.0)
+    if code != RELU:  # else index says where relu is flat
+        activation_gradient(dy, y, code, line)
+        gradient = line
+    spread(gradient, index, share, filters, dz, place, dz_row, filled)
 
 
 @inlined

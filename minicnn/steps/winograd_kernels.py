@@ -8,10 +8,8 @@ import numpy as np
 
 from minicnn.kernels.fused import (
     LINEAR,
-    RELU,
     activate,
     activate_in_place,
-    activation_gradient,
     activation_gradient_in_place,
 )
 from minicnn.kernels.jit import compiled, inlined, prange
@@ -35,8 +33,8 @@ from minicnn.kernels.winograd import (
     transform_inputs,
     transform_outputs,
 )
-from minicnn.steps.pool_parts import AVERAGE_POOL, max_of_parts, mean_of_parts, spread
-from minicnn.steps.pooled_kernels import finish_pooled, signed
+from minicnn.steps.pool_parts import AVERAGE_POOL, max_of_parts, mean_of_parts, unpool_row
+from minicnn.steps.pooled_kernels import finish_pooled, repeated_rows, signed
 from minicnn.typing import Array
 
 DEPTH = 128
@@ -91,9 +89,8 @@ def repeated_panels(row: Array, count: int, widest: int) -> Array:
     """A row (F,) in panels of `widest` numbers, each panel `count` times one after the other."""
     panels = np.empty(count * row.size, row.dtype)
     for f in range(0, row.size, widest):
-        width = min(widest, row.size - f)
-        for k in range(count * width):
-            panels[f * count + k] = row[f + k % width]
+        last = min(f + widest, row.size)
+        panels[f * count : last * count] = repeated_rows(row[f:last], count)
     return panels
 
 
@@ -215,14 +212,13 @@ def unpool_strips(
 
     line: a workspace for a row of dy.
     """
-    share, row = dy.dtype.type(0.25 if average else 1.0), grid.ow * filters
+    row = grid.ow * filters
     for strip in range(first, first + strips):
         begin, end = strip * line.size, (strip + 1) * line.size
-        gradient = dy[begin:end]
-        if code != RELU:  # else index says where relu is flat
-            activation_gradient(gradient, y[begin:end], code, line)
-            gradient = line
-        spread(gradient, index[begin:end], share, filters, dz, strip * 2 * row, row, filters)
+        unpool_row(
+            dy[begin:end], y[begin:end], index[begin:end], average, code, filters, line,
+            dz, strip * 2 * row, row, filters,
+        )  # fmt: skip
 
 
 @inlined

@@ -30,12 +30,17 @@ pytestmark = pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: p
 LANES = {dtype: getattr(tiling_for(np.dtype(dtype).itemsize), "lanes", 1) for dtype in ("float32", "float64")}
 
 
+def built(layers, shape, dtype):
+    """The layers, the first one with a random bias if it has one."""
+    Sequential([Input(shape=shape), *layers], seed=1, dtype=dtype)
+    if layers[0].use_bias:
+        layers[0].params["bias"][...] = np.random.default_rng(2).standard_normal(layers[0].filters) / 10
+    return layers
+
+
 def convolution_layer(shape, filters, padding="same", activation="relu", dtype="float64", **arguments):
     """The layer, built, with a random bias if it has one."""
-    layer = Conv2D(filters, 3, padding=padding, activation=activation, **arguments)
-    Sequential([Input(shape=shape), layer], seed=1, dtype=dtype)
-    if layer.use_bias:
-        layer.params["bias"][...] = np.random.default_rng(2).standard_normal(filters) / 10
+    (layer,) = built([Conv2D(filters, 3, padding=padding, activation=activation, **arguments)], shape, dtype)
     return layer
 
 
@@ -112,11 +117,8 @@ def test_any_shape(n, size, vectors, padding, activation, dtype, use_bias, train
 
 def pooled_layers(shape, filters, pool, padding, activation, dtype="float64", use_bias=True):
     """The convolution and its pool, built."""
-    layer, pooling = Conv2D(filters, 3, padding=padding, activation=activation, use_bias=use_bias), pool(2)
-    Sequential([Input(shape=shape), layer, pooling], seed=1, dtype=dtype)
-    if use_bias:
-        layer.params["bias"][...] = np.random.default_rng(2).standard_normal(filters) / 10
-    return layer, pooling
+    layer = Conv2D(filters, 3, padding=padding, activation=activation, use_bias=use_bias)
+    return built([layer, pool(2)], shape, dtype)
 
 
 POOLED = [(MaxPooling2D, "linear"), (MaxPooling2D, "relu"), (MaxPooling2D, "tanh"), (AveragePooling2D, "relu")]
