@@ -61,7 +61,8 @@ def check_finite(array: Array, name: str, dtype: Any = None) -> None:
 class ArrayBatches:
     """Batches of arrays in memory: the whole set once an epoch, the last batch with what is left.
 
-    x stays as it is; each batch is gathered and converted to the model's dtype on its own.
+    x stays as it is; each batch is gathered and converted to the model's dtype on its own. In order and of that dtype,
+    batches are parts of x.
     shuffle: False, True (all samples anew every epoch) or "batch" (only within each batch). The order is a function of
     seed and epoch alone.
     """
@@ -97,22 +98,24 @@ class ArrayBatches:
         """The batches of epoch `number`."""
         order = self._order(number)
         for start in range(0, len(self.x), self.batch_size):
-            rows = order[start : start + self.batch_size]
+            place = slice(start, start + self.batch_size)
+            rows = place if order is None else order[place]
             yield Batch(
                 gather(self.x, rows, self.dtype, self.kernels),
                 None if self.y is None else self.y[rows],
                 None if self.sample_weight is None else self.sample_weight[rows],
             )
 
-    def _order(self, epoch: int) -> Array:
-        order = np.arange(len(self.x))
-        if self.shuffle:
-            rng = np.random.default_rng([self.seed, epoch])
-            if self.shuffle == "batch":
-                for start in range(0, len(order), self.batch_size):
-                    rng.shuffle(order[start : start + self.batch_size])
-            else:
-                rng.shuffle(order)
+    def _order(self, epoch: int) -> Array | None:
+        """Of the samples; None where it is theirs."""
+        if not self.shuffle:
+            return None
+        order, rng = np.arange(len(self.x)), np.random.default_rng([self.seed, epoch])
+        if self.shuffle == "batch":
+            for start in range(0, len(order), self.batch_size):
+                rng.shuffle(order[start : start + self.batch_size])
+        else:
+            rng.shuffle(order)
         return order
 
 
@@ -120,11 +123,15 @@ FEW = 1 << 12
 """Numbers of a batch up to which NumPy gathers faster than threads start: an image of 28x28 in 2 µs instead of 6."""
 
 
-def gather(x: Array, rows: Array, dtype: np.dtype[Any], kernels: KernelSet) -> Array:
-    """x[rows] in dtype, always a copy.
+def gather(x: Array, rows: Array | slice, dtype: np.dtype[Any], kernels: KernelSet) -> Array:
+    """x[rows] in dtype: a copy, but for a slice of that dtype, which need not be copied to be read.
 
     A few numbers, and an x that a kernel cannot read in place (strided, read-only, float16), go by NumPy's indexing.
     """
+    if isinstance(rows, slice):
+        if x.dtype == dtype:
+            return np.ascontiguousarray(x[rows])
+        rows = np.arange(*rows.indices(len(x)))
     shape = (len(rows), *x.shape[1:])
     readable = x.flags.c_contiguous and x.flags.writeable and x.dtype in (np.uint8, np.float32, np.float64)
     if not readable or x.ndim < 2 or math.prod(shape) <= FEW:

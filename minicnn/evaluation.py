@@ -224,12 +224,12 @@ class Evaluator(Feeding):
         return single_threaded_blas() if self.kernels.name == "numba" and passes != 1 else nullcontext()
 
     def _plan(self, loss: Loss | None) -> Plan:
-        if not self.built:  # batches from an iterable: the first one tells the shape
-            raise NotBuiltError(f"{self}: is not built yet.")
         # Steps know their layers' activations, which a caller may exchange.
         parts = [*self.layers, *(getattr(layer, "activation", None) for layer in self.layers)]
         known, plan = self._plans.get(loss, ([], None))
         if plan is None or len(known) != len(parts) or not all(map(operator.is_, known, parts)):
+            if not self.built:  # batches from an iterable: the first one tells the shape
+                raise NotBuiltError(f"{self}: is not built yet.")
             plan = make_plan(self.layers, loss, rules_for(self._steps if self.kernels is NUMBA else "layers"))
             self._plans[loss] = (parts, plan)
         return plan
