@@ -129,7 +129,7 @@ class Killer(Callback):
 
 
 class Announcer(Callback):
-    """Tells the parent when the first epoch is done, and at the end how many seconds it took from there.
+    """Tells the parent when the first epoch is done, and each further one, and at the end the seconds from there.
 
     The first epoch loads kernels, or compiles them.
     """
@@ -137,9 +137,10 @@ class Announcer(Callback):
     started = None
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.started is None:
+        first = self.started is None
+        if first:
             self.started = time.perf_counter()
-            print("begun", flush=True)
+        print("begun" if first else "epoch", flush=True)
 
     def on_train_end(self, logs=None):
         print(time.perf_counter() - (self.started or 0), flush=True)
