@@ -129,7 +129,7 @@ def gather(x: Array, rows: Array | slice, dtype: np.dtype[Any], kernels: KernelS
     A few numbers, and an x that a kernel cannot read in place (strided, read-only, float16), go by NumPy's indexing.
     """
     if isinstance(rows, slice):
-        if x.dtype == dtype:
+        if x.dtype == dtype and x.flags.writeable:  # kernels would copy what is not, each anew
             return np.ascontiguousarray(x[rows])
         rows = np.arange(*rows.indices(len(x)))
     shape = (len(rows), *x.shape[1:])

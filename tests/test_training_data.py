@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from minicnn import Input, Sequential
+from minicnn.batches import ArrayBatches
 from minicnn.callbacks import LambdaCallback
 from minicnn.errors import DataError, MinicnnWarning
+from minicnn.kernels import NUMBA
 from minicnn.layers import Dense, Layer
 from tests.small_models import CLASSES, COUNT, NUMBERS, QUIET, X, Y, assert_same_weights, linear_model, new_model
 
@@ -98,6 +100,21 @@ def test_data_are_not_changed():
     np.testing.assert_array_equal(x, X)
     np.testing.assert_array_equal(y, Y)
     np.testing.assert_array_equal(w, np.linspace(0, 1, COUNT))
+
+
+def test_batches_in_order_are_parts_of_the_data_and_others_copies():
+    x = np.arange(30, dtype=np.float32).reshape(10, 3)
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    for data, shared in ((x, True), (x.astype(np.float64), False), (read_only, False)):
+        source = ArrayBatches(data, None, None, 4, x.dtype, NUMBA)
+        batches = [batch.x for batch in source.epoch()]
+        assert [np.shares_memory(batch, data) for batch in batches] == [shared] * 3
+        assert all(batch.flags.carray and batch.dtype == np.float32 for batch in batches)
+        np.testing.assert_array_equal(np.concatenate(batches), x)
+    shuffled = [batch.x for batch in ArrayBatches(x, None, None, 4, x.dtype, NUMBA, True).epoch()]
+    assert not any(np.shares_memory(batch, x) for batch in shuffled)
+    np.testing.assert_array_equal(np.sort(np.concatenate(shuffled), axis=0), x)
 
 
 def test_labels_of_one_output_in_either_shape():

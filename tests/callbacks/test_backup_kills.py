@@ -91,8 +91,8 @@ def test_killed_between_the_two_files_of_a_double_backup(tmp_path, whole):
 
 
 def kill_at(process, seconds):
-    """Kill it so many seconds from now, or when it has trained one more epoch, if that is earlier: however the machine's
-    speed changes, it gets no further. Returns whether it had."""
+    """Kill it so many seconds from now, or when it has trained one more epoch, if that is earlier: it gets no further,
+    however the machine's speed changes. Returns whether it had."""
     timer = threading.Timer(seconds, process.kill)
     timer.start()
     trained = process.stdout.readline() != ""  # which it is once it is dead
