@@ -95,7 +95,7 @@ def kill_at(process, seconds):
     however the machine's speed changes. Returns whether it had."""
     timer = threading.Timer(seconds, process.kill)
     timer.start()
-    trained = process.stdout.readline() != ""  # which it is once it is dead
+    trained = process.stdout.readline() != ""  # "" once it is dead
     timer.cancel()
     process.kill()
     return trained
