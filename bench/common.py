@@ -168,6 +168,20 @@ def images(dataset: str, count: int) -> tuple[Any, Any, str]:
     return x[..., None] if x.ndim == 3 else x, y.reshape(-1)[rows].astype(np.int64), source
 
 
+class RecordError(ValueError):
+    """A file does not hold what the bench that is said to have written it writes."""
+
+
+def read_json(path: Path, maker: str) -> Any:
+    """What write_json wrote. maker: the script that did. Raises RecordError for what cannot be read or is no JSON."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise RecordError(f"{path}: is no JSON ({error}); give what {maker} --json wrote.") from error
+
+
 def write_json(path: Path, content: Any) -> None:
     """The file appears whole or not at all, so that an interrupted run keeps what it had."""
     path.parent.mkdir(parents=True, exist_ok=True)

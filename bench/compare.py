@@ -24,7 +24,6 @@ sources of minicnn. The tables give medians over the rounds; ratios are the medi
 
 import argparse
 import hashlib
-import json
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -32,9 +31,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import BENCH, ENVIRONMENTS, RESULTS, ChildFailedError, load_average, machine, run_child, write_json
+from common import (
+    BENCH,
+    ENVIRONMENTS,
+    RESULTS,
+    ChildFailedError,
+    RecordError,
+    load_average,
+    machine,
+    run_child,
+    write_json,
+)
 from make_environments import python_of
-from report import write_report
+from report import read_record, write_report
 from workloads import PREDICT_BATCH, WORKLOADS, lay_out
 
 TOLERANCES = {"probabilities": 1e-4, "losses": 1e-4}
@@ -87,9 +96,10 @@ class Comparison:
             "runs": [],
         }
         if args.resume and args.json.exists():
-            earlier = json.loads(args.json.read_text())
-            if earlier["quick"] != args.quick:
-                sys.exit(f"compare: {args.json} was made {'with' if earlier['quick'] else 'without'} --quick.")
+            earlier = read_record(args.json)
+            quick = earlier.get("quick", False)
+            if quick != args.quick:
+                sys.exit(f"compare: {args.json} was made {'with' if quick else 'without'} --quick.")
             if earlier.get("sources") != self.record["sources"]:
                 sys.exit(f"compare: {args.json} was made by other sources of minicnn; begin anew without --resume.")
             self.record |= {key: earlier[key] for key in ("machine", "models", "checks", "runs")}
@@ -255,6 +265,14 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
+    try:
+        compare(args)
+    except (ChildFailedError, RecordError) as error:
+        sys.exit(f"compare: {error}")
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Raises ChildFailedError and RecordError, each with a line to tell."""
     if args.report:
         print(write_report(args.report))
         return
@@ -262,8 +280,6 @@ def main() -> None:
         comparison = Comparison(args, Path(folder))
         try:
             comparison.run()
-        except ChildFailedError as error:
-            sys.exit(f"compare: {error}")
         finally:
             if comparison.record["checks"] or comparison.record["runs"]:
                 write_json(args.json, comparison.record)

@@ -11,7 +11,6 @@ on the validation set.
 """
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, markdown_table
+from common import RESULTS, RecordError, markdown_table, read_json
 
 from minicnn.applications import APPLICATIONS
 from minicnn.cli.report import SHEET_ACCURACY
@@ -62,10 +61,6 @@ SHEET_GAP = {
 """Training minus validation accuracy, in points, as the sheet reads them from its curves."""
 
 
-class RecordError(ValueError):
-    """A file that is no record of full trainings; one line says why."""
-
-
 # -- records
 
 
@@ -85,12 +80,7 @@ def read_runs(paths: Iterable[Path]) -> Runs:
 
 
 def _records(path: Path) -> list[Any]:
-    try:
-        records = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise RecordError(f"{path}: is no JSON ({error}); give what accuracy.py --json wrote.") from error
+    records = read_json(path, "accuracy.py")
     if not isinstance(records, list):
         raise RecordError(f"{path}: holds {type(records).__name__}, not a list of runs; give what accuracy.py wrote.")
     return records

@@ -1,6 +1,5 @@
 """compare.py's tables, in Markdown, and its plot, from the record that a run left."""
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Iterable
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import describe, markdown_table, number
+from common import RecordError, describe, markdown_table, number, read_json
 
 Run = dict[str, Any]
 Value = Callable[[Run], float]
@@ -244,9 +243,18 @@ def _panel(axes: Any, record: Run, measure: str, title: str, name: str, unit: st
     axes.set_ylim(len(models) - 0.5, -0.5)  # the first model at the top
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """What compare.py has kept. Raises RecordError for anything else."""
+    record: dict[str, Any] = read_json(path, "compare.py")
+    missing = {"machine", "versions", "models", "checks", "runs"}.difference(record if isinstance(record, dict) else ())
+    if missing:
+        raise RecordError(f"{path}: has no {', '.join(sorted(missing))}; give what compare.py --json wrote.")
+    return record
+
+
 def write_report(path: Path) -> str:
-    """Write the record's tables and plot beside it, as .md and .png; returns the tables."""
-    record = json.loads(path.read_text())
+    """Write the record's tables and plot beside it, as .md and .png; returns the tables. Raises as read_record."""
+    record = read_record(path)
     text = tables(record)
     path.with_suffix(".md").write_text(text)
     draw(record, path.with_suffix(".png"))

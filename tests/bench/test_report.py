@@ -130,6 +130,7 @@ def test_a_record_of_another_kind_is_not_gone_on_with(before, refusal, tmp_path,
         "quick": False,
         "sources": compare.sources(),
         "machine": {},
+        "versions": {},
         "models": {},
         "checks": {},
         "runs": [],
@@ -139,6 +140,28 @@ def test_a_record_of_another_kind_is_not_gone_on_with(before, refusal, tmp_path,
     monkeypatch.setattr("sys.argv", ["compare.py", "--resume", "--json", str(tmp_path / "kept.json")])
     with pytest.raises(SystemExit, match=refusal):
         compare.Comparison(compare.arguments(), tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [["--report"], ["--resume", "--json"]])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("no", r"no\.json: is no JSON \(.*\); give what compare\.py --json wrote\."),
+        ("3", r"no\.json: has no checks, machine, models, runs, versions; give what"),
+        (json.dumps({key: {} for key in ("machine", "versions", "models", "checks")}), "has no runs; give"),
+    ],
+)
+def test_what_is_no_record_ends_in_one_line(arguments, content, message, tmp_path, monkeypatch):
+    (tmp_path / "no.json").write_text(content)
+    monkeypatch.setattr("sys.argv", ["compare.py", *arguments, str(tmp_path / "no.json")])
+    with pytest.raises(SystemExit, match=rf"^compare: .*{message}"):
+        compare.main()
+
+
+def test_a_report_of_a_missing_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["compare.py", "--report", str(tmp_path / "none.json")])
+    with pytest.raises(SystemExit, match=r"none\.json: cannot be read \(No such file or directory\)\."):
+        compare.main()
 
 
 def test_differences():
