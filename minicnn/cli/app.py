@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from io import TextIOWrapper
 from typing import Annotated
@@ -58,4 +59,17 @@ def main() -> None:
     """The entry point of `minicnn` and of `python -m minicnn`."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file's name need not be UTF-8
-    app(prog_name="minicnn")
+    try:
+        app(prog_name="minicnn")
+    finally:
+        _flush_stdout()
+
+
+def _flush_stdout() -> None:
+    """What is still held back goes out here, where a reader that has gone, `minicnn summary FILE | head`, can be told
+    from a fault: Python's own flush at the end would complain. The way is that of Python's "Note on SIGPIPE"."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+        sys.exit(1)

@@ -143,8 +143,11 @@ def test_as_a_module(start):
     assert "Total params: 61,706" in stdout.splitlines()
 
 
-def test_a_reader_that_closes_the_pipe_sees_no_traceback(start):
-    process = start("summary", "alexnet_cifar10")
+@pytest.mark.parametrize("unbuffered", ["", "1"])  # what is printed is held back to the end, or not
+@pytest.mark.parametrize("arguments", [("summary", "alexnet_cifar10"), ("--version",), ("--help",)])
+def test_a_reader_that_closes_the_pipe_sees_no_traceback(arguments, unbuffered, start, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    process = start(*arguments)
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(timeout=60) in (0, 1)
