@@ -58,7 +58,7 @@ LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 LATE = {"matplotlib", "sklearn", "pooch", "tqdm", "numba", "scipy", "threadpoolctl", "PIL", "onnx"}
 """Slow to import, or needed by few: imported in the functions that use them. So is saving, and h5py with it."""
 
-GENERATING = ("kernels.llvm", "kernels.machine_code")
+GENERATING = ("kernels.linking", "kernels.llvm", "kernels.machine_code")
 """What makes machine code, and is imported late."""
 
 COMMAND_LINE = {"typer", "rich"}
@@ -155,7 +155,7 @@ def test_no_circles():
         visit(module)
 
 
-def test_three_files_alone_import_numba(file):
+def test_four_files_alone_import_numba(file):
     names = {name.partition(".")[0] for name, _ in imports_of(file)}
     assert "numba" not in names or module_name(file) in ("kernels.jit", *GENERATING)
     assert "llvmlite" not in names or module_name(file) in GENERATING

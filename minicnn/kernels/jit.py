@@ -1,5 +1,5 @@
 """Turns the plain loops of the kernel files into compiled, parallel kernels: Numba is called here alone, and in
-machine_code.py and llvm.py.
+linking.py, machine_code.py and llvm.py.
 
 A kernel file is plain Python. `prange` there is `range`, a helper is a function marked with `@inlined`, and
 `compiled(loops)` stands for the fast version. Compilation happens at the first call (importing minicnn does not
@@ -145,11 +145,14 @@ def _compile(function: Callable[..., Any], parallel: bool) -> Any:
 
     if numba.config.DISABLE_JIT:
         return function
+    from minicnn.kernels.linking import compiler
+
     # Numba's cache goes by this name and by the time of this function's file, not by the options or by helpers' files.
     name = f"{function.__qualname__}{'' if parallel else '_serial'}_{_version_of_the_sources()}"
     copy = types.FunctionType(function.__code__, _compiled_globals(function), function.__name__, function.__defaults__)
     copy.__module__, copy.__qualname__ = function.__module__, name
-    return cached_if_possible(lambda cache: numba.njit(parallel=parallel, cache=cache, **_OPTIONS)(copy))
+    options = {"parallel": parallel, "pipeline_class": compiler(), **_OPTIONS}
+    return cached_if_possible(lambda cache: numba.njit(cache=cache, **options)(copy))
 
 
 def cached_if_possible(compile_it: Callable[[bool], Any]) -> Any:

@@ -1,0 +1,82 @@
+"""Numba's compiler for kernels, which makes machine code of the kernel alone, not of its parts as well.
+
+A kernel is compiled along with its parts: helpers, the bodies of its parallel loops and the two wrappers that Numba
+puts around each of them. Numba treats every part as a function that may be called on its own: it optimizes each,
+with all that is linked into it, and generates its machine code, which nobody runs, for the kernel holds a copy. Here
+parts are linked as they are, and the kernel is optimized once, as a whole. LeNet-5's first step compiles for 20
+seconds so, and for 35 without it (in turn, three times each, on a slow day); the kernels are as fast and give the same
+bits.
+
+jit.py imports this when it compiles the first kernel. A compiler class given to njit is Numba's own way in (its
+developer manual, "Customizing the compiler"); what makes a library a part is private to Numba, so that a version newer
+than those tried gets its own compiler. Helpers must not call themselves.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numba
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
+
+TRIED = (0, 68)
+"""The newest version of Numba that this was tried with."""
+
+
+def compiler() -> type[Any]:
+    """KernelCompiler, or Numba's own where that may not work."""
+    version: tuple[int, int] = numba.version_info.short
+    return KernelCompiler if version <= TRIED else Compiler
+
+
+class KernelCompiler(Compiler):  # type: ignore[misc]
+    """Numba's compiler; what it makes on the way to the kernel's own library are parts.
+
+    Numba calls compile_extra with its compiler's lock held, so that no other thread's function becomes a part.
+    """
+
+    def compile_extra(self, func: Callable[..., Any]) -> Any:
+        codegen = self.state.targetctx.codegen()
+        self.state.library = codegen.create_library(func.__qualname__)
+        self.state.library.enable_object_caching()
+        with _libraries_are_parts(codegen):
+            result = super().compile_extra(func)
+        for environment in result._find_referenced_environments():  # of parts, as Numba does on reading its cache
+            codegen.set_env(environment.env_name, environment)
+        return result
+
+
+@contextmanager
+def _libraries_are_parts(codegen: Any) -> Iterator[None]:
+    whole = codegen._library_class
+    codegen._library_class = _Part
+    try:
+        yield
+    finally:
+        codegen._library_class = whole
+
+
+class _Part(JITCodeLibrary):  # type: ignore[misc]
+    """A library that others link: it has no machine code, so no address of a function."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        return _NoEnvironments
+
+
+class _NoEnvironments:
+    """Stands for the codegen where Numba tells a function's machine code of its globals: there is none to tell."""
+
+    @staticmethod
+    def set_env(name: str, environment: Any) -> None:
+        pass
