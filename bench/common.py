@@ -18,6 +18,7 @@ RESULTS = BENCH / "results"
 ENVIRONMENTS = BENCH / ".envs"
 
 NOT_INHERITED = (
+    "PYTHONDONTWRITEBYTECODE",  # every process would compile minicnn's sources anew, which pip spares a user
     "OPENBLAS_CORETYPE",
     "OPENBLAS_L2_SIZE",
     "OPENBLAS_NUM_THREADS",
