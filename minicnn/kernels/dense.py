@@ -2,7 +2,7 @@
 
 Throughout: x (N, I), kernel (I, O), bias (O,), y and dy (N, O), code an activation of fused.py. Cost: N·I·O
 multiply-adds for each product. Small layers run as blocks of samples on BLAS, large ones as the convolution that they
-are on a map of one pixel (valid_taps.py).
+are on a map of one pixel (valid_taps.py), or for a sample or two row by row of the kernel.
 
 A last layer of 10 outputs reaches 3 to 10 % of its limit with 84 or 512 inputs and 9 to 22 with 1600 or 4096
 (bench/results/kernels.json): its rows fill 10 of 16 lanes, and each number of x is used ten times only. Layers like
@@ -13,10 +13,11 @@ to whole vectors, they take 0.9 of the time forward and 1.6 to 1.9 times as long
 import numpy as np
 
 from minicnn.geometry import Windows
+from minicnn.kernels.few_images import FEW, TASKS, finish
 from minicnn.kernels.fused import LINEAR, activate_in_place, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.tiles import tiling_for
-from minicnn.kernels.valid_taps import valid_taps_backward_numba, valid_taps_numba, valid_taps_streamed_numba
+from minicnn.kernels.valid_taps import valid_taps_backward_numba, valid_taps_numba
 from minicnn.typing import Array
 
 BLOCKS = 4
@@ -162,8 +163,29 @@ dense_backward_blocked_numba = compiled(dense_backward_blocked, uses_blas=True)
 
 ONE_PIXEL = Windows(kh=1, kw=1, sh=1, sw=1, dh=1, dw=1, top=0, left=0, oh=1, ow=1)
 
-FEW = 2
-"""Samples up to which the kernel is streamed: the time is that of reading it."""
+
+def dense_streamed(x: Array, kernel: Array, bias: Array, code: int) -> Array:
+    """dense_blocked for a sample or two: every number of the kernel is read once, in the order of memory.
+
+    The time is that of reading it: 1.25 ms, 53 GB/s, for a kernel 4096x4096 and one sample, where packing it for tile
+    products takes 2.7 ms. The inputs are cut into TASKS parts with their own sums.
+    """
+    n, inputs = x.shape
+    outputs = kernel.shape[1]
+    partial = np.zeros((TASKS, n, outputs), x.dtype)
+    for part in prange(TASKS):
+        for i in range(part * inputs // TASKS, (part + 1) * inputs // TASKS):
+            row = kernel[i]
+            for r in range(n):
+                value, sums = x[r, i], partial[part, r]
+                for o in range(outputs):
+                    sums[o] += value * row[o]
+    y = np.empty((n, outputs), x.dtype)
+    finish(partial, bias, code, y, 0)
+    return y
+
+
+dense_streamed_numba = compiled(dense_streamed)
 
 
 def is_large(inputs: int, outputs: int) -> bool:
@@ -180,12 +202,10 @@ def dense_activated(x: Array, kernel: Array, bias: Array, code: int) -> Array:
     tiling = tiling_for(x.itemsize) if is_large(*kernel.shape) and len(x) else None
     if tiling is None:
         return (dense_few_numba if len(x) <= FEW else dense_blocked_numba)(x, kernel, bias, code)
-    pixels, taps = x.reshape(len(x), 1, 1, -1), kernel.reshape(1, 1, *kernel.shape)
     if len(x) <= FEW:
-        y = valid_taps_streamed_numba(pixels, taps, bias, ONE_PIXEL, code)
-    else:
-        y = valid_taps_numba(pixels, taps, bias, ONE_PIXEL, code, tiling)
-    return y.reshape(len(x), len(bias))
+        return dense_streamed_numba(x, kernel, bias, code)
+    pixels, taps = x.reshape(len(x), 1, 1, -1), kernel.reshape(1, 1, *kernel.shape)
+    return valid_taps_numba(pixels, taps, bias, ONE_PIXEL, code, tiling).reshape(len(x), len(bias))
 
 
 def dense_activated_backward(

@@ -20,7 +20,8 @@ sheet's AlexNet take 24 ms instead of 222 with blocked im2col and BLAS, its dens
 Of its limit that dense layer's forward pass reaches 70 % at batch 256, 49 at 128 and 43 at 64: packing its 64 MB takes
 2.7 ms of each pass, however many images share them, and no product runs meanwhile. (Packed once for many batches they
 are read from memory all the same: 1.02 times as fast.) Backward it is 53 to 55 %, for 128 MB that are read and written,
-and 48 to 59 on the AlexNets' convolutions.
+and 48 to 59 on the AlexNets' convolutions. One image or two go through
+few_images.py where filters are whole vectors.
 
 Source of the product for each tap: Vasudevan, Anderson and Gregg 2017, "Parallel multi channel convolution using
 general matrix multiplication". Here the taps in the padding are left out of it.
@@ -55,9 +56,6 @@ GROUP = 24
 
 DZ_BYTES = 1 << 18
 """Bytes of dz that a group of rows runs through before the next group comes: they stay in the second-level cache."""
-
-SLOTS = 8
-"""Partial sums of the streamed version."""
 
 
 # ---------------------------------------------------------------- forward
@@ -126,40 +124,6 @@ def valid_taps_blocked(x: Array, kernel: Array, bias: Array, windows: Windows, c
         first = task % blocks * columns
         last = min(filters, first + columns)
         forward_block(x, kernel, bias, windows, code, tiling, image, images, first, last, columns, y)
-    return y
-
-
-def valid_taps_streamed(x: Array, kernel: Array, bias: Array, windows: Windows, code: int) -> Array:
-    """valid_taps_blocked for one image or two: every number of the kernel is read once, in the order of memory.
-
-    The kernel is by far the largest operand then, and the time is that of reading it: 1.25 ms, 53 GB/s, for a dense
-    layer 4096x4096 and one image, where packing it takes 2.7 ms. The channels are cut into SLOTS partial sums.
-    """
-    n, h, w, channels = x.shape
-    kh, kw, sh, sw, _, _, _, _, oh, ow = windows
-    filters = kernel.shape[3]
-    partial = np.zeros((SLOTS, n * oh * ow, filters), x.dtype)
-    for slot in prange(SLOTS):
-        for tap in range(kh * kw):
-            down, right, p0, p1, q0, q1 = tap_on_map(tap, windows, h, w)
-            for c in range(slot * channels // SLOTS, (slot + 1) * channels // SLOTS):
-                row = kernel[tap // kw, tap % kw, c]
-                for r in range(n):
-                    for p in range(p0, p1):
-                        for q in range(q0, q1):
-                            value = x[r, p * sh + down, q * sw + right, c]
-                            sums = partial[slot, (r * oh + p) * ow + q]
-                            for f in range(filters):
-                                sums[f] += value * row[f]
-    y = np.empty((n, oh, ow, filters), x.dtype)
-    rows = y.reshape(n * oh * ow, filters)
-    for r in range(n * oh * ow):
-        total = partial[0, r]
-        for slot in range(1, SLOTS):
-            sums = partial[slot, r]
-            for f in range(filters):
-                total[f] += sums[f]
-        activate(total, bias, code, rows[r])
     return y
 
 
@@ -337,5 +301,4 @@ def valid_taps_backward_blocked(
 
 
 valid_taps_numba = compiled(valid_taps_blocked)
-valid_taps_streamed_numba = compiled(valid_taps_streamed)
 valid_taps_backward_numba = compiled(valid_taps_backward_blocked)

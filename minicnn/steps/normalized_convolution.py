@@ -20,7 +20,10 @@ from minicnn.typing import Array
 
 @dataclass(frozen=True)
 class NormalizedConvolutionStep:
-    """Two steps in training, where the normalization waits for the statistics of the whole batch; one in predicting."""
+    """Two steps in training, where the normalization waits for the statistics of the whole batch; one in predicting.
+
+    But a few images that are convolved without Winograd's transforms take two in predicting as well.
+    """
 
     convolution: ConvolutionStep | WinogradStep
     normalization: NormalizationPoolStep
@@ -37,7 +40,8 @@ class NormalizedConvolutionStep:
         return pooled_prediction(first.convolution, first.windows, first.code, pool, **how)
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
-        if not run.keep and not run.training:
+        apart = isinstance(self.convolution, WinogradStep) and self.convolution.takes_kernel_as_it_is(x)
+        if not (run.keep or run.training or apart):
             return self.predicting.predict(x, self.normalization.normalization), None
         x, saved = self.convolution.forward(x, run)
         y, then_saved = self.normalization.forward(x, run)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from minicnn.geometry import Windows
-from minicnn.kernels.dense import FEW
+from minicnn.kernels.few_images import FEW, few_images
 from minicnn.kernels.tiles import Tiling, tiling_for
-from minicnn.kernels.valid_taps import valid_taps_backward_numba, valid_taps_numba, valid_taps_streamed_numba
+from minicnn.kernels.valid_taps import valid_taps_backward_numba, valid_taps_numba
 from minicnn.layers import Conv2D, Layer, Run
 from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
 from minicnn.losses import Loss
@@ -34,10 +34,8 @@ class ValidTapsStep:
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         weights = self.layer.params["kernel"], bias_or_zeros(self.layer)
-        if len(x) <= FEW:
-            y = valid_taps_streamed_numba(x, *weights, self.windows, self.code)
-        else:
-            y = valid_taps_numba(x, *weights, self.windows, self.code, self.tiling)
+        few = len(x) <= FEW and self.layer.filters % self.tiling.lanes == 0
+        y = (few_images if few else valid_taps_numba)(x, *weights, self.windows, self.code, self.tiling)
         return y, (x, y)
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:

@@ -94,7 +94,6 @@ def test_plain_loops(small_blocks):
             code = RELU  # the rational tanh of float32 is held to account elsewhere
         forward = with_tiling(valid_taps.valid_taps_blocked, SMALL_TILES)
         y = assert_is_the_convolution(forward, x, kernel, bias, windows, code)
-        assert_is_the_convolution(valid_taps.valid_taps_streamed, x, kernel, bias, windows, code)
         backward = with_tiling(valid_taps.valid_taps_backward_blocked, SMALL_TILES, 6)
         assert_are_the_derivatives(backward, dy, y, x, kernel, windows, code, need_dx)
 
@@ -105,7 +104,6 @@ def test_plain_loops(small_blocks):
 def test_compiled(problem, need_dx):
     x, kernel, bias, dy, windows, code = problem
     y = assert_is_the_convolution(with_tiling(valid_taps.valid_taps_numba), x, kernel, bias, windows, code)
-    assert_is_the_convolution(valid_taps.valid_taps_streamed_numba, x, kernel, bias, windows, code)
     backward = with_tiling(valid_taps.valid_taps_backward_numba, at=6)
     assert_are_the_derivatives(backward, dy, y, x, kernel, windows, code, need_dx)
 
@@ -125,7 +123,6 @@ def test_many_channels_and_filters(n, shape, filters, size, strides, dtype):
     x, kernel, bias, dy = random_problem(n, shape, filters, size, windows, dtype, 0)
     case = x, kernel, bias, windows, RELU, conv2d_numpy
     y = assert_is_the_convolution(with_tiling(valid_taps.valid_taps_numba), *case)
-    assert_is_the_convolution(valid_taps.valid_taps_streamed_numba, *case)
     backward = with_tiling(valid_taps.valid_taps_backward_numba, at=6)
     assert_are_the_derivatives(backward, dy, y, x, kernel, windows, RELU, True, conv2d_backward_numpy)
 

@@ -90,7 +90,7 @@ def test_the_plain_loops_are_the_same_program(size, n, monkeypatch):
         ("dense_blocked_numba", dense.dense_blocked),
         ("dense_backward_blocked_numba", dense.dense_backward_blocked),
         ("valid_taps_numba", valid_taps.valid_taps_blocked),
-        ("valid_taps_streamed_numba", valid_taps.valid_taps_streamed),
+        ("dense_streamed_numba", dense.dense_streamed),
         ("valid_taps_backward_numba", valid_taps.valid_taps_backward_blocked),
         ("tiling_for", lambda itemsize: Tiling(2, 3, 2, 0, 0, 4)),
     ):
@@ -101,7 +101,7 @@ def test_the_plain_loops_are_the_same_program(size, n, monkeypatch):
 def test_a_cpu_without_a_vector_unit_takes_blas_for_large_layers(monkeypatch):
     monkeypatch.setattr(dense, "tiling_for", lambda itemsize: None)
     monkeypatch.setattr(dense, "is_large", lambda inputs, outputs: True)
-    for name in ("valid_taps_numba", "valid_taps_streamed_numba", "valid_taps_backward_numba"):
+    for name in ("valid_taps_numba", "dense_streamed_numba", "valid_taps_backward_numba"):
         monkeypatch.setattr(dense, name, None)  # a call would fail
     for n in (1, 5):
         assert_same(built(Dense(3, activation="tanh"), 4), n)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from minicnn.gradcheck import check_model
 from minicnn.kernels import NUMBA, NUMPY
+from minicnn.kernels.few_images import FEW
 from minicnn.kernels.tiles import Tiling, tiling_for
 from minicnn.layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, Flatten, Input, MaxPooling2D, Run
 from minicnn.models import Sequential
@@ -84,6 +85,14 @@ def test_winograds_way_is_taken(normalized):
     assert type(step.convolution if normalized else step) is WinogradStep
 
 
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("n", [0, 1, FEW])
+@pytest.mark.parametrize("pooled_by", POOLED)
+def test_a_few_images(pooled_by, n, dtype):
+    """By few_images.py and the step of the normalization and its pool, one after the other."""
+    assert_same(stack((13, 15, 32), 64, 3, pooled_by, dtype, normalized=True), n)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(0, 10),
@@ -129,7 +138,7 @@ def test_the_plain_loops_are_the_same_program(channels, filters, normalized, mon
     monkeypatch.setattr(winograd, "tiling_for", lambda itemsize: Tiling(2, 3, 2, 0, 0, 4))
     monkeypatch.setattr(winograd, "winograd_pays", lambda *arguments: filters == 4)
     layers = stack((7, 8, channels), filters, 3, POOLED[3] if normalized else POOLED[2], "float64", normalized)
-    assert_same(layers, 2)
+    assert_same(layers, 3)
 
 
 @pytest.mark.parametrize("pooled_by", POOLED)

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from minicnn.activations import Activation
 from minicnn.differences import Variable, compare
-from minicnn.kernels import NUMPY, convolution
+from minicnn.kernels import NUMPY, convolution, few_images
+from minicnn.kernels.few_images import FEW
 from minicnn.kernels.fused import CODES
 from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
 from minicnn.layers import AveragePooling2D, Conv2D, Dense, Input, MaxPooling2D, Run
 from minicnn.models import Sequential
-from minicnn.steps import winograd_kernels
+from minicnn.steps import winograd, winograd_kernels
 from minicnn.steps.convolution import fusible_pool
 from minicnn.steps.plan import LayerStep
 from minicnn.steps.pooled import even_windows
@@ -184,18 +185,21 @@ def test_the_plain_loops_with_a_pool_are_the_same_program(pool, activation, monk
 @pytest.mark.parametrize(("padding", "activation"), [("same", "relu"), ("valid", "tanh"), ("same", "linear")])
 def test_against_the_plain_loops(padding, activation):
     layer = convolution_layer((5, 4, 8), 8, padding, activation)
-    x, dy = problem(layer, 2)
+    x, dy = problem(layer, 3)
     wanted = passes(LayerStep(layer, 0), x, dy, Run(LOOPS, training=True))
     assert_same(passes(step_of(layer), x, dy), wanted, 1e-10)
 
 
+@pytest.mark.parametrize("n", [FEW, FEW + 1])
 @pytest.mark.parametrize(("padding", "activation"), [("same", "relu"), ("valid", "linear")])
-def test_the_plain_loops_of_the_step_are_the_same_program(padding, activation, monkeypatch):
+def test_the_plain_loops_of_the_step_are_the_same_program(padding, activation, n, monkeypatch):
     """Uncompiled, on tiles of a CPU with other vectors: two lanes, at most 3, 2, 0 and 0 rows."""
+    for name in ("few_by_channels", "few_by_filters"):
+        monkeypatch.setattr(few_images, name, getattr(few_images, f"{name}_loops"))
     for name in ("winograd_forward", "winograd_gradient"):
         monkeypatch.setattr(f"minicnn.steps.winograd.{name}", getattr(winograd_kernels, f"{name}_loops"))
     layer = convolution_layer((5, 6, 2), 6, padding, activation)
-    x, dy = problem(layer, 2)
+    x, dy = problem(layer, n)
     wanted = passes(LayerStep(layer, 0), x, dy)
     assert_same(passes(step_of(layer, Tiling(2, 3, 2, 0, 0, 4)), x, dy), wanted, 1e-10)
 
@@ -210,13 +214,14 @@ def test_many_blocks(dtype, tolerance):
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("activation", sorted(CODES))
-def test_gradients_against_differences(padding, activation):
+@pytest.mark.parametrize("images", [1, FEW + 1])
+def test_gradients_against_differences(padding, activation, images):
     """Every entry of dx, dkernel and dbias of two such steps, one on the other."""
     first = convolution_layer((6, 5, 8), 8, padding, activation)
     second = convolution_layer(first.output_shape(first.input_shape), 8, "same", "tanh")
     steps, run = [step_of(first), step_of(second)], Run(NUMPY, training=True)
     rng = np.random.default_rng(4)
-    x = rng.standard_normal((2, 6, 5, 8))
+    x = rng.standard_normal((images, 6, 5, 8))
 
     def forward():
         h, first_saved = steps[0].forward(x, run)
@@ -248,13 +253,28 @@ def test_bits_do_not_depend_on_the_number_of_threads(pooled, threads):
         np.testing.assert_array_equal(one, two)
 
 
-def test_an_image_alone_gives_the_bits_that_it_gives_in_a_batch():
+def test_images_give_the_same_bits_in_every_batch_of_more_than_a_few():
     layer = convolution_layer((16, 16, 48), 48, dtype="float32")
     x, _ = problem(layer, 20)
     run = Run(NUMPY)
     whole, _ = step_of(layer).forward(x, run)
-    alone, _ = step_of(layer).forward(x[7:8], run)
-    np.testing.assert_array_equal(alone[0], whole[7])
+    some, _ = step_of(layer).forward(x[7 : 8 + FEW], run)
+    np.testing.assert_array_equal(some, whole[7 : 8 + FEW])
+
+
+def test_a_few_images_are_not_transformed(monkeypatch):
+    """But they are in a pool's step, on a larger map and in a larger batch."""
+    ways = []
+    for name, result in (("few_images", "few"), ("winograd_forward", "transforms")):
+        own = getattr(winograd, name)
+        monkeypatch.setattr(winograd, name, lambda *args, own=own, result=result: (ways.append(result), own(*args))[1])
+    layer, pooling = pooled_layers((8, 8, 32), 64, MaxPooling2D, "same", "relu")
+    for n in (1, FEW, FEW + 1):
+        step_of(layer).forward(problem(layer, n)[0], Run(NUMPY))
+    step_of(layer, None, pooling).forward(problem(layer, 1)[0], Run(NUMPY))
+    larger = convolution_layer((16, 17, 32), 64)
+    step_of(larger).forward(problem(larger, 1)[0], Run(NUMPY))
+    assert ways == ["few", "few", "transforms", "transforms", "transforms"]
 
 
 @pytest.mark.parametrize("pixel", [(2, 3), (0, 0), (5, 4)])
@@ -297,7 +317,7 @@ def test_one_compiled_version_a_dtype():
         for dtype in ("float32", "float64"):
             for size in (4, 7):
                 layer = convolution_layer((size, size, LANES[dtype]), 2 * LANES[dtype], dtype=dtype)
-                passes(step_of(layer), *problem(layer, 2))
+                passes(step_of(layer), *problem(layer, FEW + 1))
         assert len(kernel.signatures) == 2
 
 
