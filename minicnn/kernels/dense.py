@@ -164,17 +164,35 @@ dense_backward_blocked_numba = compiled(dense_backward_blocked, uses_blas=True)
 ONE_PIXEL = Windows(kh=1, kw=1, sh=1, sw=1, dh=1, dw=1, top=0, left=0, oh=1, ow=1)
 
 
+@inlined
+def add_eight_rows(x: Array, kernel: Array, i: int, sums: Array) -> None:
+    """sums (O,) += x[i : i + 8] · kernel[i : i + 8], for x (I,) and kernel (I, O)."""
+    a, b, c, d, e, f, g, h = x[i], x[i + 1], x[i + 2], x[i + 3], x[i + 4], x[i + 5], x[i + 6], x[i + 7]
+    rows = kernel[i : i + 8]
+    for o in range(sums.size):
+        upper = a * rows[0, o] + b * rows[1, o] + (c * rows[2, o] + d * rows[3, o])
+        lower = e * rows[4, o] + f * rows[5, o] + (g * rows[6, o] + h * rows[7, o])
+        sums[o] += upper + lower
+
+
 def dense_streamed(x: Array, kernel: Array, bias: Array, code: int) -> Array:
-    """dense_blocked for a sample or two: every number of the kernel is read once, in the order of memory.
+    """dense_blocked for a sample or two: every number of the kernel is read once, eight rows side by side.
 
     The time is that of reading it: 1.25 ms, 53 GB/s, for a kernel 4096x4096 and one sample, where packing it for tile
-    products takes 2.7 ms. The inputs are cut into TASKS parts with their own sums.
+    products takes 2.7 ms. Eight rows are eight streams that the CPU fetches ahead: row by row it takes 1.03 times as
+    long where a cache of the machine holds the kernel, 1.2 times from memory, and twice with busy neighbours. The
+    inputs are cut into TASKS parts with their own sums.
     """
     n, inputs = x.shape
     outputs = kernel.shape[1]
     partial = np.zeros((TASKS, n, outputs), x.dtype)
     for part in prange(TASKS):
-        for i in range(part * inputs // TASKS, (part + 1) * inputs // TASKS):
+        begin, end = part * inputs // TASKS, (part + 1) * inputs // TASKS
+        eights = begin + (end - begin) // 8 * 8
+        for i in range(begin, eights, 8):
+            for r in range(n):
+                add_eight_rows(x[r], kernel, i, partial[part, r])
+        for i in range(eights, end):
             row = kernel[i]
             for r in range(n):
                 value, sums = x[r, i], partial[part, r]
