@@ -2,7 +2,7 @@
 
 Throughout: x (N, I), kernel (I, O), bias (O,), y and dy (N, O), code an activation of fused.py. Cost: N·I·O
 multiply-adds for each product. Small layers run as blocks of samples on BLAS, large ones as the convolution that they
-are on a map of one pixel (valid_taps.py), or for a sample or two row by row of the kernel.
+are on a map of one pixel (valid_taps.py), or for a sample or two eight rows of the kernel at a time.
 
 A last layer of 10 outputs reaches 3 to 10 % of its limit with 84 or 512 inputs and 9 to 22 with 1600 or 4096
 (bench/results/kernels.json): its rows fill 10 of 16 lanes, and each number of x is used ten times only. Layers like
@@ -10,15 +10,22 @@ LeNet's 400x120 reach 25 to 50 %, too small for BLAS to warm up on; on tile prod
 to whole vectors, they take 0.9 of the time forward and 1.6 to 1.9 times as long back.
 """
 
+from typing import Any
+
 import numpy as np
 
 from minicnn.geometry import Windows
-from minicnn.kernels.few_images import FEW, TASKS, finish
 from minicnn.kernels.fused import LINEAR, activate_in_place, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.tiles import tiling_for
 from minicnn.kernels.valid_taps import valid_taps_backward_numba, valid_taps_numba
 from minicnn.typing import Array
+
+FEW = 2
+"""Samples or images up to which the kernel is read where it lies."""
+
+TASKS = 8
+"""Into how many parts the work on so few is cut, about."""
 
 BLOCKS = 4
 """Blocks of samples, one thread each, and partial sums of the kernel's gradient."""
@@ -34,6 +41,21 @@ def add_slots(partial: Array, total: Array) -> None:
         for slot in range(1, slots):
             for c in range(columns):
                 total[r, c] += partial[slot, r, c]
+
+
+@inlined
+def add_slots_activated(partial: Array, bias: Array, code: int, y: Array) -> None:
+    """y = f(Σ over slots of partial + bias), for partial (S, R, C), bias (C,) and y (R, C); added in order."""
+    add_slots(partial, y)
+    for r in range(y.shape[0]):
+        activate_in_place(y[r], bias, code)
+
+
+@inlined
+def add_row(value: Any, row: Array, sums: Array) -> None:
+    """sums (C,) += value · row (C,)."""
+    for c in range(sums.size):
+        sums[c] += value * row[c]
 
 
 def dense_loops(x: Array, kernel: Array, bias: Array) -> Array:
@@ -118,9 +140,7 @@ def dense_few(x: Array, kernel: Array, bias: Array, code: int) -> Array:
     for sample in prange(n):
         sums = y[sample]
         for i in range(inputs):
-            value, row = x[sample, i], kernel[i]
-            for o in range(outputs):
-                sums[o] += value * row[o]
+            add_row(x[sample, i], kernel[i], sums)
         activate_in_place(sums, bias, code)
     return y
 
@@ -179,7 +199,7 @@ def dense_streamed(x: Array, kernel: Array, bias: Array, code: int) -> Array:
     """dense_blocked for a sample or two: every number of the kernel is read once, eight rows side by side.
 
     The time is that of reading it: 1.25 ms, 53 GB/s, for a kernel 4096x4096 and one sample, where packing it for tile
-    products takes 2.7 ms. Eight rows are eight streams that the CPU fetches ahead: row by row it takes 1.03 times as
+    products takes 2.7 ms. Eight rows are eight streams that the CPU fetches ahead: row by row it takes 1.05 times as
     long where a cache of the machine holds the kernel, 1.2 times from memory, and twice with busy neighbours. The
     inputs are cut into TASKS parts with their own sums.
     """
@@ -193,13 +213,10 @@ def dense_streamed(x: Array, kernel: Array, bias: Array, code: int) -> Array:
             for r in range(n):
                 add_eight_rows(x[r], kernel, i, partial[part, r])
         for i in range(eights, end):
-            row = kernel[i]
             for r in range(n):
-                value, sums = x[r, i], partial[part, r]
-                for o in range(outputs):
-                    sums[o] += value * row[o]
+                add_row(x[r, i], kernel[i], partial[part, r])
     y = np.empty((n, outputs), x.dtype)
-    finish(partial, bias, code, y, 0)
+    add_slots_activated(partial, bias, code, y)
     return y
 
 

@@ -9,26 +9,21 @@ whose second factor, kernel[i,j], is rows of filters side by side already: what 
 one row (p, ·) are the rows of a product; the kernel is read once from memory, and for the next row from the cache.
 
 Gained on two cores of an AVX-512 Xeon, one image: the four small convolutions of the sheet's AlexNet take 0.6 of the
-time of a loop over the kernel's rows; 8x8x128 to 256 takes 0.6 of the time of Winograd's algorithm, 6x6x64 to 64 0.5.
+time of a loop over the kernel's rows; 8x8x128 to 256 takes 0.6 of the time of Winograd's algorithm, 6x6x64 to 64 0.4.
 """
 
 import numpy as np
 
 from minicnn.geometry import Windows
+from minicnn.kernels.dense import TASKS, add_slots_activated
 from minicnn.kernels.fused import activate
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.taps import tap_on_map
 from minicnn.kernels.tiles import Tiling, rows_product, zeroed_lines_of_cache
 from minicnn.typing import Array
 
-FEW = 2
-"""Images up to which this is used."""
-
 DEPTH = 128
 """Channels of one product, whose rows of the kernel stay in the second-level cache for the next row of positions."""
-
-TASKS = 8
-"""Into how many parts the work is cut, about."""
 
 SMALL_MAP = 16
 """Positions up to which it is the channels that are cut, with sums for each part. The kernel is by far the largest
@@ -66,22 +61,6 @@ def add_tap(
                 )  # fmt: skip
 
 
-@inlined
-def finish(sums: Array, bias: Array, code: int, y: Array, first: int) -> None:
-    """y[:, first : first + F] = f(Σ over parts of sums + bias), added in order, for bias (F,).
-
-    sums (parts, P, F or more), of which the first part is overwritten; y (P, all filters).
-    """
-    parts, positions, _ = sums.shape
-    for position in range(positions):
-        total = sums[0, position, : bias.size]
-        for part in range(1, parts):
-            more = sums[part, position]
-            for f in range(total.size):
-                total[f] += more[f]
-        activate(total, bias, code, y[position, first : first + bias.size])
-
-
 def few_by_channels_loops(x: Array, kernel: Array, bias: Array, windows: Windows, code: int, tiling: Tiling) -> Array:
     """few_images for small maps, one task a part of the channels."""
     n, channels, filters = x.shape[0], x.shape[3], kernel.shape[3]
@@ -97,7 +76,7 @@ def few_by_channels_loops(x: Array, kernel: Array, bias: Array, windows: Windows
                     x, kernel, windows, tap, 0, n * windows.oh, begin, end,
                     first, used, tiling, sums, part * y.size + first, filters,
                 )  # fmt: skip
-    finish(sums.reshape(TASKS, len(rows), filters), bias, code, rows, 0)
+    add_slots_activated(sums.reshape(TASKS, len(rows), filters), bias, code, rows)
     return y
 
 
@@ -121,8 +100,9 @@ def few_by_filters_loops(x: Array, kernel: Array, bias: Array, windows: Windows,
                 x, kernel, windows, tap, first_line, last_line, 0, x.shape[3],
                 first, used, tiling, sums, panel * lines * ow * width, width,
             )  # fmt: skip
-        here = slice(first_line * ow, last_line * ow)
-        finish(by_panel[panel : panel + 1, here], bias[first : first + used], code, rows[here], first)
+        here = slice(first, first + used)
+        for position in range(first_line * ow, last_line * ow):
+            activate(by_panel[panel, position, :used], bias[here], code, rows[position, here])
     return y
 
 

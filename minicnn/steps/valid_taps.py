@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from minicnn.geometry import Windows
-from minicnn.kernels.few_images import FEW, few_images
+from minicnn.kernels.dense import FEW
+from minicnn.kernels.few_images import few_images
 from minicnn.kernels.tiles import Tiling, tiling_for
 from minicnn.kernels.valid_taps import valid_taps_backward_numba, valid_taps_numba
 from minicnn.layers import Conv2D, Layer, Run

@@ -10,7 +10,8 @@ import numpy as np
 
 from minicnn.geometry import Windows
 from minicnn.kernels import workspace
-from minicnn.kernels.few_images import FEW, few_images
+from minicnn.kernels.dense import FEW
+from minicnn.kernels.few_images import few_images
 from minicnn.kernels.fused import LINEAR
 from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
 from minicnn.kernels.winograd import grid_of, transform_for, turned_around, turned_windows
@@ -59,8 +60,8 @@ class WinogradStep:
     def takes_kernel_as_it_is(self, x: Array) -> bool:
         """Whether x are so few images on so small a map that the transforms, above all the kernel's, do not pay.
 
-        Winograd's time over that of few_images.py, one image: 2.7 on 6x6x64 to 64, 1.7 on 8x8x128 to 256, 1.4 on
-        16x16x48 to 48, 1.1 on 16x16x64 to 128; but 0.9 on 32x32x64 to 64 and 0.8 on 28x28x128 to 128.
+        Winograd's time over that of few_images.py, one image: 2.4 on 6x6x64 to 64, 1.6 on 8x8x128 to 256, 1.5 on
+        16x16x48 to 48, 1.2 on 16x16x64 to 128; but 0.9 on 32x32x64 to 64 and 0.75 on 28x28x128 to 128.
         """
         return len(x) <= FEW and not self.pool and self.windows.oh * self.windows.ow <= 256
 

@@ -7,6 +7,7 @@ from hypothesis import assume, given, settings
 from minicnn.geometry import place_windows
 from minicnn.kernels import few_images
 from minicnn.kernels.convolution import conv2d_numpy
+from minicnn.kernels.dense import FEW
 from minicnn.kernels.fused import LINEAR, RELU, TANH
 from minicnn.kernels.tiles import tiling_for
 from tests.kernels.test_valid_taps import (
@@ -43,7 +44,7 @@ def test_plain_loops(loops, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("n", [0, 1, few_images.FEW])
+@pytest.mark.parametrize("n", [0, 1, FEW])
 @pytest.mark.parametrize(
     ("shape", "filters", "size", "strides", "dilation", "padding"),
     [

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minicnn.gradcheck import check_model
 from minicnn.kernels import NUMBA, NUMPY
-from minicnn.kernels.few_images import FEW
+from minicnn.kernels.dense import FEW
 from minicnn.kernels.tiles import Tiling, tiling_for
 from minicnn.layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, Flatten, Input, MaxPooling2D, Run
 from minicnn.models import Sequential

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from minicnn.activations import Activation
 from minicnn.differences import Variable, compare
 from minicnn.kernels import NUMPY, convolution, few_images
-from minicnn.kernels.few_images import FEW
+from minicnn.kernels.dense import FEW
 from minicnn.kernels.fused import CODES
 from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
 from minicnn.layers import AveragePooling2D, Conv2D, Dense, Input, MaxPooling2D, Run
