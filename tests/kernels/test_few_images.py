@@ -21,12 +21,7 @@ from tests.kernels.test_valid_taps import (
 pytestmark = pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: plans never run these kernels here")
 
 
-LOOPS = [few_images.few_by_channels_loops, few_images.few_by_filters_loops]
-COMPILED = [few_images.few_by_channels, few_images.few_by_filters]
-
-
-@pytest.mark.parametrize("loops", LOOPS)
-def test_plain_loops(loops, monkeypatch):
+def test_plain_loops(monkeypatch):
     """Uncompiled, on the tiles of another CPU, with channels in several products."""
     for name, value in (("DEPTH", 2), ("TASKS", 3)):
         monkeypatch.setattr(few_images, name, value)
@@ -38,7 +33,7 @@ def test_plain_loops(loops, monkeypatch):
         assume(kernel.shape[3] % SMALL_TILES.lanes == 0)
         if x.dtype == np.float32 and code == TANH:
             code = RELU  # the rational tanh of float32 is held to account elsewhere
-        assert_is_the_convolution(with_tiling(loops, SMALL_TILES), x, kernel, bias, windows, code)
+        assert_is_the_convolution(with_tiling(few_images.few_images_loops, SMALL_TILES), x, kernel, bias, windows, code)
 
     check()
 
@@ -50,8 +45,8 @@ def test_plain_loops(loops, monkeypatch):
     [
         ((2, 2, 130), 144, (3, 3), (1, 1), (1, 1), "same"),
         ((1, 1, 5), 16, (1, 1), (1, 1), (1, 1), "valid"),
-        ((4, 4, 7), 80, (5, 5), (1, 1), (1, 1), "same"),  # as many positions as a small map has
-        ((5, 4, 33), 64, (5, 5), (1, 1), (1, 1), "same"),  # and more
+        ((4, 4, 7), 80, (5, 5), (1, 1), (1, 1), "same"),
+        ((5, 4, 33), 64, (5, 5), (1, 1), (1, 1), "same"),
         ((13, 17, 19), 208, (3, 2), (2, 3), (1, 1), "same"),
         ((14, 11, 9), 48, (3, 2), (1, 1), (2, 4), "valid"),
     ],
@@ -60,40 +55,27 @@ def test_plain_loops(loops, monkeypatch):
 def test_compiled(n, shape, filters, size, strides, dilation, padding, dtype, code):
     windows = place_windows(shape[:2], size, strides, padding, "test", dilation)
     x, kernel, bias, _ = random_problem(n, shape, filters, size, windows, dtype, 0)
-    for version in COMPILED:
-        assert_is_the_convolution(with_tiling(version), x, kernel, bias, windows, code, conv2d_numpy)
+    assert_is_the_convolution(with_tiling(few_images.few_images), x, kernel, bias, windows, code, conv2d_numpy)
 
 
-def test_the_size_of_the_map_decides(monkeypatch):
-    for name in ("few_by_channels", "few_by_filters"):
-        monkeypatch.setattr(few_images, name, lambda *arguments, name=name: name)
-    ways = []
-    for size in ((4, 4), (4, 5)):
-        windows = place_windows(size, (3, 3), (1, 1), "same", "test")
-        ways.append(few_images.few_images(None, None, None, windows, RELU, None))
-    assert ways == ["few_by_channels", "few_by_filters"]
-
-
-@pytest.mark.parametrize("version", COMPILED)
-def test_nan_and_infinity_stay_in_their_windows(version):
+def test_nan_and_infinity_stay_in_their_windows():
     """And in their image."""
     windows = place_windows((5, 6), (3, 3), (1, 1), "same", "test")
     x, kernel, bias, _ = random_problem(2, (5, 6, 9), 16, (3, 3), windows, np.float32, 2)
     x[0, 1, 1, 3], x[1, 4, 5, 0] = np.nan, np.inf
     with np.errstate(invalid="ignore"):
         wanted = conv2d_numpy(x, kernel, bias, windows)
-    got = version(x, kernel, bias, windows, LINEAR, tiling_for(4))
+    got = few_images.few_images(x, kernel, bias, windows, LINEAR, tiling_for(4))
     np.testing.assert_array_equal(np.isfinite(got), np.isfinite(wanted))
     np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
     assert not np.isfinite(wanted).all()
 
 
-@pytest.mark.parametrize("version", COMPILED)
-def test_bits_do_not_depend_on_the_number_of_threads(version, threads):
+def test_bits_do_not_depend_on_the_number_of_threads(threads):
     windows = place_windows((4, 5), (3, 3), (1, 1), "same", "test")
     x, kernel, bias, _ = random_problem(2, (4, 5, 40), 160, (3, 3), windows, np.float32, 1)
     results = []
     for count in (1, 2):
         threads(count)
-        results.append(version(x, kernel, bias, windows, TANH, tiling_for(4)))
+        results.append(few_images.few_images(x, kernel, bias, windows, TANH, tiling_for(4)))
     np.testing.assert_array_equal(*results)

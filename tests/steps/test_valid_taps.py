@@ -87,10 +87,10 @@ def test_the_plain_loops_are_the_same_program(n, filters, monkeypatch):
     """Uncompiled, on tiles of a CPU with other vectors: two lanes, at most 3, 2, 0 and 0 rows."""
     for name, loops in (
         ("valid_taps_numba", valid_taps.valid_taps_blocked),
+        ("few_images", few_images.few_images_loops),
         ("valid_taps_backward_numba", valid_taps.valid_taps_backward_blocked),
     ):
         monkeypatch.setattr(f"minicnn.steps.valid_taps.{name}", loops)
-    monkeypatch.setattr(few_images, "few_by_channels", few_images.few_by_channels_loops)
     layer = built(Conv2D(filters, 3, padding="same", activation="relu"), (2, 3, 2))
     assert_same(layer, n, step_of(layer, Tiling(2, 3, 2, 0, 0, 4)))
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from minicnn.activations import Activation
 from minicnn.differences import Variable, compare
-from minicnn.kernels import NUMPY, convolution, few_images
+from minicnn.kernels import NUMPY, convolution
 from minicnn.kernels.dense import FEW
+from minicnn.kernels.few_images import few_images_loops
 from minicnn.kernels.fused import CODES
 from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
 from minicnn.layers import AveragePooling2D, Conv2D, Dense, Input, MaxPooling2D, Run
@@ -194,8 +195,7 @@ def test_against_the_plain_loops(padding, activation):
 @pytest.mark.parametrize(("padding", "activation"), [("same", "relu"), ("valid", "linear")])
 def test_the_plain_loops_of_the_step_are_the_same_program(padding, activation, n, monkeypatch):
     """Uncompiled, on tiles of a CPU with other vectors: two lanes, at most 3, 2, 0 and 0 rows."""
-    for name in ("few_by_channels", "few_by_filters"):
-        monkeypatch.setattr(few_images, name, getattr(few_images, f"{name}_loops"))
+    monkeypatch.setattr("minicnn.steps.winograd.few_images", few_images_loops)
     for name in ("winograd_forward", "winograd_gradient"):
         monkeypatch.setattr(f"minicnn.steps.winograd.{name}", getattr(winograd_kernels, f"{name}_loops"))
     layer = convolution_layer((5, 6, 2), 6, padding, activation)
