@@ -253,7 +253,9 @@ def batch_norm_apply_blocked(x: Array, mean: Array, inverse: Array, gamma: Array
     """batch_norm_apply_loops a run at a time."""
     together = rows_per_run(x.shape[1])
     y = np.empty_like(x)
-    scale = gamma * inverse
+    scale = np.empty_like(gamma)
+    for c in range(gamma.size):
+        scale[c] = gamma[c] * inverse[c]
     runs, results = whole_runs(x), whole_runs(y)
     means, scales, betas = repeated(mean, together), repeated(scale, together), repeated(beta, together)
     for i in prange(runs.shape[0]):
@@ -320,9 +322,11 @@ def batch_norm_backward_blocked(
     """
     together = rows_per_run(x.shape[1])
     rows = x.dtype.type(x.shape[0])
-    a = gamma * inverse
-    b = -a * inverse * (dgamma / rows)
-    d = -a * (dbeta / rows)
+    a, b, d = np.empty_like(gamma), np.empty_like(gamma), np.empty_like(gamma)
+    for c in range(gamma.size):
+        a[c] = gamma[c] * inverse[c]
+        b[c] = -a[c] * inverse[c] * (dgamma[c] / rows)
+        d[c] = -a[c] * (dbeta[c] / rows)
     dx = np.empty_like(x)
     runs, gradients, results = whole_runs(x), whole_runs(dy), whole_runs(dx)
     means, all_a = repeated(mean, together), repeated(a, together)

@@ -179,7 +179,7 @@ def normalized_pool_backward_loops(
     rows, results = x.reshape(n, h, w * channels), dx.reshape(n, h, w * channels)
     gradients, kept = dy.reshape(n, h // 2, windows * channels), picked.reshape(n, h // 2, windows * channels)
     means, all_b, all_d = repeated(mean, w), repeated(b, w), repeated(d, w)
-    scales = repeated(x.dtype.type(1 if largest else 0.25) * scale, windows)
+    scales, part = repeated(scale, windows), x.dtype.type(1 if largest else 0.25)
     source = sources(0 if largest else windows, channels)
     done = 2 * windows * channels if largest else 0  # numbers of a row that winners_gradient writes
     for sample in prange(n):
@@ -188,7 +188,7 @@ def normalized_pool_backward_loops(
         for p in range(h // 2):
             gradient = gradients[sample, p]
             for k in range(shares.size):
-                shares[k] = scales[k] * gradient[k]
+                shares[k] = part * scales[k] * gradient[k]
             for k in range(source.size):
                 spread[k] = shares[source[k]]
             if largest:
