@@ -58,6 +58,17 @@ def add_row(value: Any, row: Array, sums: Array) -> None:
         sums[c] += value * row[c]
 
 
+@inlined
+def add_eight_rows(x: Array, kernel: Array, i: int, sums: Array) -> None:
+    """sums (O,) += x[i : i + 8] · kernel[i : i + 8], for x (I,) and kernel (I, O)."""
+    a, b, c, d, e, f, g, h = x[i], x[i + 1], x[i + 2], x[i + 3], x[i + 4], x[i + 5], x[i + 6], x[i + 7]
+    rows = kernel[i : i + 8]
+    for o in range(sums.size):
+        upper = a * rows[0, o] + b * rows[1, o] + (c * rows[2, o] + d * rows[3, o])
+        lower = e * rows[4, o] + f * rows[5, o] + (g * rows[6, o] + h * rows[7, o])
+        sums[o] += upper + lower
+
+
 def dense_loops(x: Array, kernel: Array, bias: Array) -> Array:
     """y[n,o] = bias[o] + Σ over i of x[n,i] · kernel[i,o]."""
     n, inputs = x.shape
@@ -139,7 +150,10 @@ def dense_few(x: Array, kernel: Array, bias: Array, code: int) -> Array:
     y = np.zeros((n, outputs), x.dtype)
     for sample in prange(n):
         sums = y[sample]
-        for i in range(inputs):
+        eights = inputs // 8 * 8
+        for i in range(0, eights, 8):
+            add_eight_rows(x[sample], kernel, i, sums)
+        for i in range(eights, inputs):
             add_row(x[sample, i], kernel[i], sums)
         activate_in_place(sums, bias, code)
     return y
@@ -182,17 +196,6 @@ dense_backward_blocked_numba = compiled(dense_backward_blocked, uses_blas=True)
 # ---------------------------------------------------------------- large layers: tile products
 
 ONE_PIXEL = Windows(kh=1, kw=1, sh=1, sw=1, dh=1, dw=1, top=0, left=0, oh=1, ow=1)
-
-
-@inlined
-def add_eight_rows(x: Array, kernel: Array, i: int, sums: Array) -> None:
-    """sums (O,) += x[i : i + 8] · kernel[i : i + 8], for x (I,) and kernel (I, O)."""
-    a, b, c, d, e, f, g, h = x[i], x[i + 1], x[i + 2], x[i + 3], x[i + 4], x[i + 5], x[i + 6], x[i + 7]
-    rows = kernel[i : i + 8]
-    for o in range(sums.size):
-        upper = a * rows[0, o] + b * rows[1, o] + (c * rows[2, o] + d * rows[3, o])
-        lower = e * rows[4, o] + f * rows[5, o] + (g * rows[6, o] + h * rows[7, o])
-        sums[o] += upper + lower
 
 
 def dense_streamed(x: Array, kernel: Array, bias: Array, code: int) -> Array:

@@ -6,7 +6,8 @@ A pooled tile (tiles.py) computes the four windows of each pool at once and stor
 neither the map nor the four parts of a row that convolution_kernels.py pools are ever written. Vectors run over the
 filters; where filters are few, over the windows of a row. Microseconds an image at batch 256, on 2 cores of an AVX-512
 Xeon, by convolution_kernels.py (and NormalizationPoolStep) and here: the first convolution of cnn_relu 4.3 and 2.3, of
-lenet5 3.1 and 1.6, of cnn_cifar10 with its normalization 43 and 17.
+lenet5 3.1 and 1.6, of cnn_cifar10 with its normalization 43 and 17. For an image or two the kernel is not packed but
+read where it lies: the second convolution of cnn_relu takes 25 µs instead of 54.
 
 The last three are those of a batch normalization with fixed statistics, if there is one. All of it is monotonic, so
 that the largest y is that of the largest convolution, or of the smallest where scale is negative: there, kernel and
@@ -19,6 +20,7 @@ map (Ioffe and Szegedy 2015, §3.1).
 import numpy as np
 
 from minicnn.geometry import Windows
+from minicnn.kernels.dense import FEW
 from minicnn.kernels.fused import LINEAR, activate_in_place, activated
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.tiles import Tiling, lines_of_cache, pooled_rows_product, whole_vectors
@@ -66,10 +68,12 @@ def finish_pooled(y: Array, signs: Array, mean: Array, scale: Array, beta: Array
 @inlined
 def pool_rows(
     image: Array, corner: int, first: int, last: int, channels: int, windows: Windows, layout: Layout, few: bool,
-    packed: Array, filters: int, biases: Array, average: bool, count: int, line: Array, y: Array, tiling: Tiling,
+    packed: Array, as_it_is: bool, filters: int, biases: Array, average: bool, count: int, line: Array, y: Array,
+    tiling: Tiling,
 ) -> None:  # fmt: skip
     """Rows first <= p < last of one image's pooled convolution, y (P·Q·F,), of `count` pools each.
 
+    packed: the kernel as packed_kernel leaves it, or as it is, which is in the same order but for the panels.
     corner: the place of the first window's first number in the flat image. line: a workspace for a row in the order of
     the vectors, (Q, F'), with few filters (F, Q); empty where that is y's.
     """
@@ -91,9 +95,10 @@ def pool_rows(
         else:
             for f in range(0, stride, tiling.widest):
                 columns = min(tiling.widest, stride - f)
+                first_weight, weights = (f, filters) if as_it_is else (f * windows.kh * run, columns)
                 pooled_rows_product(
                     image, start, 2 * across, 1, layout.row,
-                    packed, f * windows.kh * run, columns, run * columns, across, down,
+                    packed, first_weight, weights, run * weights, across, down,
                     biases, f, results, place + f, stride,
                     run, windows.kh, count, columns, False, average, tiling,
                 )  # fmt: skip
@@ -117,13 +122,14 @@ def pooled_forward_loops(
     windows_filled = whole_vectors(count, tiling.lanes)
     layout = Layout(*layout_of(x, filters, windows, few, 2 * windows_filled, tiling))
     matrix, bias_of, signs = signed(kernel.reshape(kh * kw * channels, filters), bias, scale, average)
-    packed = packed_kernel(matrix.reshape(kernel.shape), few, layout.filled, tiling)
+    in_place = filters == layout.filled and not few
+    as_it_is = in_place and n <= FEW
+    packed = matrix.reshape(-1) if as_it_is else packed_kernel(matrix.reshape(kernel.shape), few, layout.filled, tiling)
     biases = np.zeros(layout.filled, x.dtype)
     biases[:filters] = bias_of
     signs, means, scales = repeated_rows(signs, count), repeated_rows(mean, count), repeated_rows(scale, count)
     betas = repeated_rows(beta, count) if scale.size else np.zeros(count * filters, x.dtype)
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
-    in_place = filters == layout.filled and not few
     line_size = windows_filled * filters if few else count * layout.filled
 
     bands, length = bands_per_image(n, rows), count * filters
@@ -140,8 +146,8 @@ def pooled_forward_loops(
             first, last = band * rows // bands, (band + 1) * rows // bands
             target = flat_y[sample * rows * length : (sample + 1) * rows * length]
             pool_rows(
-                image, corner, first, last, channels, windows, layout, few, packed, filters, biases, average, count,
-                line, target, tiling,
+                image, corner, first, last, channels, windows, layout, few, packed, as_it_is, filters, biases, average,
+                count, line, target, tiling,
             )  # fmt: skip
             for p in range(first, last):
                 row = target[p * length : (p + 1) * length]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
 from minicnn.losses import Loss
 from minicnn.steps.convolution import activation_code, fusible_pool
 from minicnn.steps.pool_parts import NO_POOL
-from minicnn.steps.pooled import even_windows
+from minicnn.steps.pooled import PooledPrediction, even_windows, pooled_prediction
 from minicnn.steps.winograd_kernels import winograd_forward, winograd_gradient
 from minicnn.typing import Array
 
@@ -44,9 +45,16 @@ class WinogradStep:
     def layers(self) -> Sequence[Layer]:
         return (self.convolution,) if self.pooling is None else (self.convolution, self.pooling)
 
+    @cached_property
+    def predicting(self) -> PooledPrediction:
+        """For a step with a pool and few images: the same without the transforms."""
+        return pooled_prediction(self.convolution, self.windows, self.code, self.pool)
+
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         layer, (oh, ow) = self.convolution, self.windows.out
-        if self.takes_kernel_as_it_is(x):
+        if self.takes_kernel_as_it_is(x) and self.pool and not run.keep:
+            return self.predicting.predict(x), None
+        if self.takes_kernel_as_it_is(x) and not self.pool:
             y = few_images(x, layer.params["kernel"], bias_or_zeros(layer), self.windows, self.code, self.tiling)
             return y, (x, None if self.code == LINEAR else y, np.empty((0, 0, 0, 0), np.uint8))
         shape = (len(x), oh // 2, ow // 2, layer.filters) if self.pool else (len(x), oh, ow, layer.filters)
@@ -61,9 +69,12 @@ class WinogradStep:
         """Whether x are so few images on so small a map that the transforms, above all the kernel's, do not pay.
 
         Winograd's time over that of few_images.py, one image: 2.4 on 6x6x64 to 64, 1.6 on 8x8x128 to 256, 1.5 on
-        16x16x48 to 48, 1.2 on 16x16x64 to 128; but 0.9 on 32x32x64 to 64 and 0.75 on 28x28x128 to 128.
+        16x16x48 to 48, 1.2 on 16x16x64 to 128; but 0.9 on 32x32x64 to 64 and 0.75 on 28x28x128 to 128. Over that of
+        pooled_kernels.py: one image 1.6 on 13x13x32 to 64, 1.3 on 8x8x128 to 256, 1.0 and 0.9 on 16x16x64 to 128 and
+        16x16x48 to 48; two 1.1 on the first two of these, 0.8 and 0.9 on the others.
         """
-        return len(x) <= FEW and not self.pool and self.windows.oh * self.windows.ow <= 256
+        windows = self.windows.oh * self.windows.ow
+        return len(x) <= FEW and (windows * len(x) <= 200 if self.pool else windows <= 256)
 
     def _convolve(
         self, x: Array, kernel: Array, bias: Array, windows: Windows, code: int, pool: int, y: Array, index: Array

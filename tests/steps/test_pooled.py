@@ -88,9 +88,10 @@ def test_winograds_way_is_taken(normalized):
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("n", [0, 1, FEW])
 @pytest.mark.parametrize("pooled_by", POOLED)
-def test_a_few_images(pooled_by, n, dtype):
-    """By few_images.py and the step of the normalization and its pool, one after the other."""
-    assert_same(stack((13, 15, 32), 64, 3, pooled_by, dtype, normalized=True), n)
+@pytest.mark.parametrize(("normalized", "channels"), [(True, 32), (False, 32), (True, 3), (False, 3)])
+def test_a_few_images(pooled_by, normalized, channels, n, dtype):
+    """With the kernel as it is: where Winograd's way is the usual one and a normalization follows, in two steps."""
+    assert_same(stack((13, 15, channels), 64, 3, pooled_by, dtype, normalized), n)
 
 
 @settings(max_examples=60, deadline=None)

@@ -19,7 +19,7 @@ from minicnn.kernels.fused import CODES
 from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
 from minicnn.layers import AveragePooling2D, Conv2D, Dense, Input, MaxPooling2D, Run
 from minicnn.models import Sequential
-from minicnn.steps import winograd, winograd_kernels
+from minicnn.steps import pooled, winograd, winograd_kernels
 from minicnn.steps.convolution import fusible_pool
 from minicnn.steps.plan import LayerStep
 from minicnn.steps.pooled import even_windows
@@ -263,18 +263,31 @@ def test_images_give_the_same_bits_in_every_batch_of_more_than_a_few():
 
 
 def test_a_few_images_are_not_transformed(monkeypatch):
-    """But they are in a pool's step, on a larger map and in a larger batch."""
+    """But they are in training a pool's step, on a larger map and in a larger batch."""
     ways = []
-    for name, result in (("few_images", "few"), ("winograd_forward", "transforms")):
-        own = getattr(winograd, name)
-        monkeypatch.setattr(winograd, name, lambda *args, own=own, result=result: (ways.append(result), own(*args))[1])
+    for module, name, way in (
+        (winograd, "few_images", "few"),
+        (winograd, "winograd_forward", "transforms"),
+        (pooled, "pooled_forward", "pool"),
+    ):
+        own = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, own=own, way=way: (ways.append(way), own(*args))[1])
     layer, pooling = pooled_layers((8, 8, 32), 64, MaxPooling2D, "same", "relu")
     for n in (1, FEW, FEW + 1):
         step_of(layer).forward(problem(layer, n)[0], Run(NUMPY))
-    step_of(layer, None, pooling).forward(problem(layer, 1)[0], Run(NUMPY))
-    larger = convolution_layer((16, 17, 32), 64)
-    step_of(larger).forward(problem(larger, 1)[0], Run(NUMPY))
-    assert ways == ["few", "few", "transforms", "transforms", "transforms"]
+    assert ways == ["few", "few", "transforms"]
+    ways.clear()
+    for n, keep in ((1, True), (1, False), (FEW, False), (FEW + 1, False)):
+        step_of(layer, None, pooling).forward(problem(layer, n)[0], Run(NUMPY, keep=keep))
+    assert ways == ["transforms", "pool", "pool", "transforms"]
+    ways.clear()
+    larger, with_pool = (
+        convolution_layer((16, 17, 32), 64),
+        pooled_layers((16, 16, 32), 64, MaxPooling2D, "same", "relu"),
+    )
+    step_of(larger).forward(problem(larger, 1)[0], Run(NUMPY, keep=False))
+    step_of(with_pool[0], None, with_pool[1]).forward(problem(with_pool[0], 1)[0], Run(NUMPY, keep=False))
+    assert ways == ["transforms", "transforms"]
 
 
 @pytest.mark.parametrize("pixel", [(2, 3), (0, 0), (5, 4)])
