@@ -144,7 +144,7 @@ def dense_blocked(x: Array, kernel: Array, bias: Array, code: int) -> Array:
 
 
 def dense_few(x: Array, kernel: Array, bias: Array, code: int) -> Array:
-    """dense_blocked for a sample or two, without BLAS: setting its threads takes longer than the product."""
+    """dense_blocked for a sample or two, eight rows at a time; setting BLAS's threads takes longer than the product."""
     n, inputs = x.shape
     outputs = kernel.shape[1]
     y = np.zeros((n, outputs), x.dtype)
