@@ -52,9 +52,10 @@ class WinogradStep:
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         layer, (oh, ow) = self.convolution, self.windows.out
-        if self.takes_kernel_as_it_is(x) and self.pool and not run.keep:
+        few = self.takes_kernel_as_it_is(x)
+        if few and self.pool and not run.keep:
             return self.predicting.predict(x), None
-        if self.takes_kernel_as_it_is(x) and not self.pool:
+        if few and not self.pool:
             y = few_images(x, layer.params["kernel"], bias_or_zeros(layer), self.windows, self.code, self.tiling)
             return y, (x, None if self.code == LINEAR else y, np.empty((0, 0, 0, 0), np.uint8))
         shape = (len(x), oh // 2, ow // 2, layer.filters) if self.pool else (len(x), oh, ow, layer.filters)
