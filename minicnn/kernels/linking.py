@@ -7,6 +7,9 @@ parts are linked as they are, and the kernel is optimized once, as a whole. LeNe
 seconds so, and for 35 without it (in turn, three times each, on a slow day); the kernels are as fast and give the same
 bits.
 
+What is kept of a kernel on disk is its machine code and the names in it. Numba keeps the whole program besides, for
+functions that link it, and reads it with every kernel; nothing links a kernel.
+
 jit.py imports this when it compiles the first kernel. A compiler class given to njit is Numba's own way in (its
 developer manual, "Customizing the compiler"); what makes a library a part is private to Numba, so that a version newer
 than those tried gets its own compiler. Helpers must not call themselves.
@@ -17,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numba
+from llvmlite import binding, ir
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
@@ -38,7 +42,7 @@ class KernelCompiler(Compiler):  # type: ignore[misc]
 
     def compile_extra(self, func: Callable[..., Any]) -> Any:
         codegen = self.state.targetctx.codegen()
-        self.state.library = codegen.create_library(func.__qualname__)
+        self.state.library = _Kernel(codegen, func.__qualname__)
         self.state.library.enable_object_caching()
         with _libraries_are_parts(codegen):
             result = super().compile_extra(func)
@@ -55,6 +59,27 @@ def _libraries_are_parts(codegen: Any) -> Iterator[None]:
         yield
     finally:
         codegen._library_class = whole
+
+
+class _Kernel(JITCodeLibrary):  # type: ignore[misc]
+    """A library that no other links."""
+
+    def serialize_using_object_code(self) -> tuple[str, str, tuple[bytes, bytes]]:
+        """What Numba's cache keeps; it is read as Numba's own."""
+        return self.name, "object", (self._get_compiled_object(), _names_alone(self._final_module).as_bitcode())
+
+
+def _names_alone(module: Any) -> Any:
+    """A module that defines the same names, each as nothing: what Numba looks up in a library that it has read."""
+    nothing = ir.Module()
+    for function in module.functions:
+        if not function.is_declaration:
+            body = ir.Function(nothing, ir.FunctionType(ir.VoidType(), []), function.name)
+            ir.IRBuilder(body.append_basic_block()).ret_void()
+    for variable in module.global_variables:
+        if not variable.is_declaration:
+            ir.GlobalVariable(nothing, ir.IntType(8), variable.name).initializer = ir.IntType(8)(0)
+    return binding.parse_assembly(str(nothing))
 
 
 class _Part(JITCodeLibrary):  # type: ignore[misc]

@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+from llvmlite import binding
 
 from minicnn.kernels import jit
 from minicnn.kernels.jit import inlined, prange
@@ -48,6 +49,21 @@ def test_only_the_kernel_becomes_machine_code(parallel, monkeypatch):
     assert not any(addresses(helper))
     assert not any(isinstance(library, _Part) for library in libraries(run))
     assert all(addresses(run))
+
+
+def test_the_cache_holds_machine_code_and_names_alone():
+    """The names with which Numba finds the kernel and the globals of its parts."""
+    run = jit._compile(telling_loops, True)
+    run(np.zeros(1))
+    (library,) = libraries(run)
+    _, kind, (code, names) = library.serialize_using_object_code()
+    assert kind == "object"
+    assert code == library._get_compiled_object()
+    assert len(names) < len(library._final_module.as_bitcode()) / 2
+    defined = {function.name for function in library.get_defined_functions()}
+    kept = binding.parse_bitcode(names)
+    assert {function.name for function in kept.functions if not function.is_declaration} == defined
+    assert any("NumbaEnv" in variable.name for variable in kept.global_variables)
 
 
 def test_two_kernels_share_a_part(monkeypatch):
