@@ -4,6 +4,7 @@ import numpy as np
 
 from minicnn import Input, Sequential, optimizers
 from minicnn.layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+from minicnn.steps.toeplitz import BACKWARD_FROM
 
 SAMPLE, CLASSES, COUNT = (6, 6, 2), 3, 22
 RNG = np.random.default_rng(3)
@@ -70,7 +71,9 @@ def with_every_fused_step(seed=0, optimizer="adam", **kwargs):
         *(Conv2D(64, 3, padding="same", activation="relu"), BatchNormalization(), MaxPooling2D(2)),  # Normalized...
         Conv2D(48, 3, padding="same", activation="tanh"),  # WinogradStep
         *(BatchNormalization(), AveragePooling2D(2)),  # NormalizationPoolStep
-        Conv2D(8, 5, padding="same"),  # ValidTapsStep, on a map of 3x3
+        Conv2D(32, 2),  # to a map of 2x2
+        Conv2D(32, 3, padding="same", activation="relu"),  # ToeplitzStep
+        Conv2D(8, 5, padding="same"),  # ValidTapsStep
         Flatten(),
         Dropout(0.3),
         Dense(10, activation="relu"),  # DenseStep
@@ -88,9 +91,9 @@ def images_for_every_fused_step(seed=0, count=40):
 
 def trained_and_predicted(seed=0):
     """The weights of the model with every fused step after two batches, and predictions by them."""
-    model, (x, y) = with_every_fused_step(seed), images_for_every_fused_step(seed)
-    model.fit(x, y, batch_size=32, verbose=0)
-    return [*model.get_weights(), model.predict(x, batch_size=32, verbose=0)]
+    model, (x, y) = with_every_fused_step(seed), images_for_every_fused_step(seed, 2 * BACKWARD_FROM)
+    model.fit(x, y, batch_size=BACKWARD_FROM, verbose=0)
+    return [*model.get_weights(), model.predict(x, batch_size=BACKWARD_FROM, verbose=0)]
 
 
 def compiled(model, optimizer="adam"):

@@ -93,11 +93,28 @@ def pooled_tile_product(
 
 
 INPUTS, OUTPUTS, GRADIENTS = 0, 1, 2
-"""The kinds of tile_transform, by the place of their matrix in SIDES."""
+"""The kinds of tile_transform for Winograd's convolution, by the place of their matrix in SIDES."""
 
 _BT, _AT = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)), ((1, 1, 1, 0), (0, 1, -1, -1))
-SIDES = (_BT, _AT, tuple(zip(*_AT, strict=True)))
-"""Winograd's matrices of F(2,3): B transposed, A transposed, and A (winograd.py)."""
+_HALVES = ((1, 1), (0, 1), (1, 0))
+_OF_HALVES = ((1, 1, 0), (1, 0, 1))
+
+
+def _nested(matrix: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+    """The Kronecker product of a matrix with itself."""
+    return tuple(map(tuple, np.kron(matrix, matrix).tolist()))
+
+
+def _transposed(matrix: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+    return tuple(zip(*matrix, strict=True))
+
+
+SIDES = (
+    *(_BT, _AT, _transposed(_AT)),
+    *(_HALVES, _OF_HALVES, _transposed(_OF_HALVES)),
+    *(_nested(_HALVES), _nested(_OF_HALVES), _transposed(_nested(_OF_HALVES))),
+)
+"""B transposed, A transposed, and A: of Winograd's F(2,3) (winograd.py), and of maps 2x2 and 4x4 (toeplitz.py)."""
 
 
 @generated

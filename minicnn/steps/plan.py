@@ -23,6 +23,7 @@ from minicnn.steps.convolution import convolution_rule
 from minicnn.steps.dense import dense_rule
 from minicnn.steps.normalization import normalization_pool_rule
 from minicnn.steps.normalized_convolution import normalized_convolution_rule
+from minicnn.steps.toeplitz import toeplitz_rule
 from minicnn.steps.valid_taps import valid_taps_rule
 from minicnn.steps.winograd import winograd_rule
 from minicnn.typing import Array
@@ -194,6 +195,7 @@ LAYER_RULES: tuple[Rule, ...] = (logits_rule, layer_rule)
 """Every layer on its own: what kernels="numpy" and compile(steps="layers") run."""
 
 FUSED: dict[str, Rule] = {
+    "ToeplitzStep": toeplitz_rule,
     "ValidTapsStep": valid_taps_rule,
     "NormalizedConvolutionStep": normalized_convolution_rule,
     "WinogradStep": winograd_rule,

@@ -45,12 +45,16 @@ DEPTH = 128
 def transform_kernels(
     kernel: Array, c: int, channels: int, filters: int, kernels: Array, weights: Array, tiling: Tiling
 ) -> None:
-    """G g Gᵀ of channel c, from the kernel (9, C, F), flat. weights: place by place, panel by panel, (C, width)."""
+    """G g Gᵀ of channel c, from the kernel (T, C, F), flat. weights: place by place, panel by panel, (C, width).
+
+    kernels: (places, T).
+    """
+    places, taps = kernels.shape
     for f in range(0, filters, tiling.widest):
         width = min(tiling.widest, filters - f)
         rows_product(
-            kernels, 0, 9, 1, 0, kernel, c * filters + f, channels * filters, 0,
-            weights, f * channels + c * width, channels * filters, 9, 1, kernels.shape[0], width, False, tiling,
+            kernels, 0, taps, 1, 0, kernel, c * filters + f, channels * filters, 0,
+            weights, f * channels + c * width, channels * filters, taps, 1, places, width, False, tiling,
         )  # fmt: skip
 
 

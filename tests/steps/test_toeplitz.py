@@ -1,0 +1,294 @@
+"""ToeplitzStep against the layer on its own: the same numbers and derivatives, for every shape."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minicnn.differences import Variable, compare
+from minicnn.kernels import NUMPY
+from minicnn.kernels.fused import CODES
+from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
+from minicnn.layers import Conv2D, Dense, Input, Run
+from minicnn.models import Sequential
+from minicnn.steps import toeplitz, toeplitz_kernels
+from minicnn.steps.plan import LayerStep
+from minicnn.steps.toeplitz import BACKWARD_FROM, FORWARD_FROM, ToeplitzStep, toeplitz_rule
+from minicnn.steps.valid_taps import ValidTapsStep
+
+TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
+pytestmark = pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: plans never have this step here")
+
+LANES = {dtype: getattr(tiling_for(np.dtype(dtype).itemsize), "lanes", 1) for dtype in ("float32", "float64")}
+
+
+@pytest.fixture
+def any_batch(monkeypatch):
+    """The step's own loops from one image on."""
+    for name in ("FORWARD_FROM", "BACKWARD_FROM"):
+        monkeypatch.setattr(toeplitz, name, 1)
+
+
+def convolution_layer(size, channels, filters, window=3, activation="relu", dtype="float64", **arguments):
+    """The layer, built for maps of size x size, with a random bias if it has one."""
+    layer = Conv2D(filters, window, padding="same", activation=activation, **arguments)
+    Sequential([Input(shape=(size, size, channels)), layer], seed=1, dtype=dtype)
+    if layer.use_bias:
+        layer.params["bias"][...] = np.random.default_rng(2).standard_normal(filters) / 10
+    return layer
+
+
+def step_of(layer, tiling=None):
+    """The step, whether it pays or not."""
+    windows, code, size = layer.windows(layer.input_shape), CODES[layer.activation.name], layer.dtype.itemsize
+    tiling = tiling or with_transforms(tiling_for(size), size)
+    return ToeplitzStep(layer, windows, code, tiling, ValidTapsStep(layer, windows, code, tiling))
+
+
+def passes(step, x, dy, training=True, need_dx=True):
+    """y, dx and the gradients."""
+    run = Run(NUMPY, training=training)
+    y, saved = step.forward(x, run)
+    y = y.copy()
+    dx = step.backward(dy.copy(), saved, run, need_dx)
+    return y, dx, *(gradient.copy() for gradient in step.layers[0].grads.values())
+
+
+def problem(layer, n, seed=3):
+    """x and dy. dy is 0 where relu is so close to its kink that rounding decides on which side."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, *layer.input_shape)).astype(layer.dtype)
+    z = layer.linear(x, Run(NUMPY))[0]
+    dy = rng.standard_normal(z.shape).astype(layer.dtype)
+    return x, np.where(np.abs(z) > 1e-4 * np.abs(z).max(initial=0), dy, layer.dtype.type(0))
+
+
+def assert_same(got, wanted, tolerance):
+    for ours, theirs in zip(got, wanted, strict=True):
+        assert ours.shape == theirs.shape
+        assert ours.dtype == theirs.dtype
+        assert np.abs(ours - theirs).max(initial=0) <= tolerance * np.abs(theirs).max(initial=0)
+
+
+def assert_is_the_layer(layer, n, step=None, training=True):
+    x, dy = problem(layer, n)
+    got = passes(step or step_of(layer), x, dy, training)
+    assert_same(got, passes(LayerStep(layer, 0), x, dy, training), TOLERANCES[str(layer.dtype)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 9),
+    size=st.sampled_from([2, 4]),
+    vectors=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    window=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    dilation=st.integers(1, 3),
+    activation=st.sampled_from(sorted(CODES)),
+    dtype=st.sampled_from(["float32", "float64"]),
+    use_bias=st.booleans(),
+    training=st.booleans(),
+)
+def test_any_shape(n, size, vectors, window, dilation, activation, dtype, use_bias, training):
+    channels, filters = (LANES[dtype] * v for v in vectors)
+    arguments = {"use_bias": use_bias, "dilation_rate": dilation}
+    layer = convolution_layer(size, channels, filters, window, activation, dtype, **arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(toeplitz, "FORWARD_FROM", 1)
+        patch.setattr(toeplitz, "BACKWARD_FROM", 1)
+        assert_is_the_layer(layer, n, training=training)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("activation", sorted(CODES))
+def test_the_plain_loops_are_the_same_program(size, activation, any_batch, monkeypatch):
+    """Uncompiled, on tiles of a CPU with other vectors: two lanes, at most 3, 2, 0 and 0 rows."""
+    for name in ("toeplitz_forward", "toeplitz_gradient", "exchanged"):
+        monkeypatch.setattr(toeplitz, name, getattr(toeplitz_kernels, f"{name}_loops"))
+    layer = convolution_layer(size, 2, 6, activation=activation)
+    assert_is_the_layer(layer, 3, step_of(layer, Tiling(2, 3, 2, 0, 0, 4)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("size", "window"), [(2, 3), (4, 5)])
+def test_many_blocks(size, window, dtype, any_batch):
+    """More images than are held together, more than a product sums over, a last panel that is not full."""
+    layer = convolution_layer(size, 80, 144, window, dtype=dtype)
+    assert_is_the_layer(layer, 300)
+
+
+@pytest.mark.parametrize("n", [FORWARD_FROM - 1, FORWARD_FROM, BACKWARD_FROM - 1, BACKWARD_FROM])
+def test_each_way_from_so_many_images_on(n, monkeypatch):
+    """A pass forward of this step is followed by one backward of the other where images are in between."""
+    ways = []
+    for name in ("toeplitz_forward", "toeplitz_gradient"):
+        own = getattr(toeplitz, name)
+        monkeypatch.setattr(toeplitz, name, lambda *args, own=own, name=name: (ways.append(name), own(*args))[1])
+    layer = convolution_layer(2, 16, 16)
+    assert_is_the_layer(layer, n)
+    assert ways.count("toeplitz_gradient") == (n >= BACKWARD_FROM)
+    assert ways.count("toeplitz_forward") == (n >= FORWARD_FROM) + (n >= BACKWARD_FROM)  # dx is one more
+
+
+@pytest.mark.parametrize("activation", sorted(CODES))
+@pytest.mark.parametrize(("size", "window"), [(2, 3), (4, 5)])
+def test_gradients_against_differences(size, window, activation, any_batch):
+    """Every entry of dx, dkernel and dbias of two such steps, one on the other."""
+    layers = [convolution_layer(size, 8, 8, 3, activation), convolution_layer(size, 8, 8, window, "tanh")]
+    steps, run = [step_of(layer) for layer in layers], Run(NUMPY, training=True)
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((3, size, size, 8))
+
+    def forward():
+        h, first_saved = steps[0].forward(x, run)
+        y, second_saved = steps[1].forward(h, run)
+        return y, first_saved, second_saved
+
+    y, first_saved, second_saved = forward()
+    y, r = y.copy(), rng.standard_normal(y.shape)
+    dx = steps[0].backward(steps[1].backward(r.copy(), second_saved, run), first_saved, run)
+    variables = [Variable("x", x, dx)]
+    for name, layer in zip(("first", "second"), layers, strict=True):
+        variables += [Variable(f"{name}/{key}", layer.params[key], layer.grads[key].copy()) for key in layer.params]
+    report = compare("two steps", lambda: float(np.sum(r * (forward()[0] - y))), variables, None, rng)
+    report.assert_ok()
+    assert len(report.not_differentiable) <= report.checked // 50
+
+
+def test_bits_do_not_depend_on_the_number_of_threads(threads):
+    layer = convolution_layer(4, 48, 80, 5, dtype="float32")
+    results = []
+    for count in (1, 2):
+        threads(count)
+        results.append(passes(step_of(layer), *problem(layer, BACKWARD_FROM + 1)))
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_images_give_the_same_bits_in_every_batch_that_is_large_enough():
+    layer = convolution_layer(4, 48, 48, 5, dtype="float32")
+    x, _ = problem(layer, 150)
+    whole, some = (step_of(layer).forward(part, Run(NUMPY))[0] for part in (x, x[7 : 7 + FORWARD_FROM]))
+    np.testing.assert_array_equal(some, whole[7 : 7 + FORWARD_FROM])
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_nan_and_infinity_reach_all_of_their_own_map(number, any_batch):
+    layer = convolution_layer(4, 16, 16, 5, activation="linear", dtype="float32")
+    x, _ = problem(layer, 3)
+    finite, _ = step_of(layer).forward(x, Run(NUMPY))
+    x[1, 0, 3, 0] = number
+    y, _ = step_of(layer).forward(x, Run(NUMPY))
+    assert not np.isfinite(y[1]).any()
+    np.testing.assert_array_equal(y[::2], finite[::2])
+
+
+def test_a_gradient_that_cannot_be_overwritten_is_copied(any_batch):
+    layer = convolution_layer(2, 8, 8)
+    x, dy = problem(layer, 2)
+    wanted = passes(step_of(layer), x, dy)
+    fixed = dy.copy()
+    fixed.flags.writeable = False
+    spread = np.zeros((*dy.shape[:3], 16))[..., ::2]  # not contiguous
+    spread[...] = dy
+    for gradient in (fixed, spread):
+        _, saved = step_of(layer).forward(x, Run(NUMPY))
+        dx = step_of(layer).backward(gradient, saved, Run(NUMPY))
+        assert_same((dx, *layer.grads.values()), wanted[1:], 0)
+        np.testing.assert_array_equal(gradient, dy)
+
+
+def test_without_dx_and_frozen(any_batch):
+    layer = convolution_layer(2, 8, 8, trainable=False)
+    x, dy = problem(layer, 2)
+    wanted = passes(LayerStep(layer, 0), x, dy)
+    y, dx, *gradients = passes(step_of(layer), x, dy, need_dx=False)
+    assert dx is None
+    assert_same((y, *gradients), (wanted[0], *wanted[2:]), 1e-10)
+    assert_same(passes(step_of(layer), x, dy)[1:2], wanted[1:2], 1e-10)
+
+
+def test_no_images():
+    layer = convolution_layer(2, 16, 16)
+    x = np.empty((0, 2, 2, 16))
+    y, dx, *gradients = passes(step_of(layer), x, x)
+    assert y.shape == dx.shape == x.shape
+    assert not any(gradient.any() for gradient in gradients)
+
+
+def test_one_compiled_version_a_dtype(any_batch):
+    for kernel in (toeplitz_kernels.toeplitz_forward, toeplitz_kernels.toeplitz_gradient, toeplitz_kernels.exchanged):
+        for dtype in ("float32", "float64"):
+            for size in (2, 4):
+                layer = convolution_layer(size, LANES[dtype], 2 * LANES[dtype], dtype=dtype)
+                passes(step_of(layer), *problem(layer, 3))
+        assert len(kernel.signatures) == 2
+
+
+class Mine(Conv2D):
+    pass
+
+
+def ruled(layer, shape):
+    return toeplitz_rule(Sequential([Input(shape=shape), layer]).layers, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (Conv2D(256, 5, padding="same", activation="relu", name="c"), (4, 4, 96)),  # the sheet's AlexNets
+        (Conv2D(384, 3, padding="same", activation="tanh", name="c"), (2, 2, 256)),
+        (Conv2D(32, 3, padding="same", dilation_rate=1, name="c"), (2, 2, 32)),
+    ],
+)
+def test_what_is_taken(layer, shape):
+    step, taken = ruled(layer, shape)
+    assert taken == 1
+    assert step.layers == (layer,)
+    assert str(step) == "ToeplitzStep(Conv2D 'c')"
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (Conv2D(64, 3, padding="same"), (4, 4, 64)),  # few products are spared
+        (Conv2D(64, 3, padding="same", dilation_rate=2), (2, 2, 64)),  # one tap in three is on the map
+        (Conv2D(64, 3, padding="same"), (3, 3, 64)),
+        (Conv2D(64, 5, padding="same"), (4, 2, 64)),
+        (Conv2D(64, 1, padding="same"), (2, 2, 64)),
+        (Conv2D(64, 2), (2, 2, 64)),  # another map
+        (Conv2D(64, 3, padding="same", strides=2), (4, 4, 64)),
+        (Conv2D(64, 5, padding="same", strides=2), (2, 2, 64)),
+        (Conv2D(16, 3, padding="same"), (2, 2, 64)),  # too few filters
+        (Conv2D(64, 3, padding="same"), (2, 2, 16)),  # too few channels
+        (Conv2D(65, 3, padding="same"), (2, 2, 64)),  # not whole vectors
+        (Conv2D(64, 3, padding="same", activation="gelu"), (2, 2, 64)),
+        (Conv2D(64, 3, padding="same", activation="softmax"), (2, 2, 64)),
+        (Conv2D(64, 3, padding="same", groups=2), (2, 2, 64)),
+        (Mine(64, 3, padding="same"), (2, 2, 64)),
+        (Dense(64), (2, 2, 64)),
+    ],
+)
+def test_what_is_not_taken(layer, shape):
+    assert ruled(layer, shape) is None
+
+
+def test_another_process_finds_all_it_needs_in_the_cache(tmp_path):
+    """The cached kernels call machine code by name, which the process must have made."""
+    code = (
+        "import numpy as np; from minicnn import Sequential; from minicnn.layers import Conv2D, Flatten, Dense, Input;"
+        "model = Sequential([Input((2, 2, 48)), Conv2D(48, 3, padding='same'), Flatten(), Dense(2)], seed=1);"
+        "model.compile('sgd', 'mse'); print('ToeplitzStep' in str(model.plan()));"
+        "print(model.train_on_batch(np.ones((96, 2, 2, 48), 'float32'), np.zeros((96, 2))))"
+    )
+    said = []
+    for _ in range(2):
+        settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        done = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert said[0].startswith("True")
+    assert said[0] == said[1]
