@@ -153,15 +153,23 @@ def _compile(function: Callable[..., Any], parallel: bool) -> Any:
 
     from minicnn.kernels.linking import compiler
 
-    # Numba's cache goes by this name and by the time of this function's file, not by the options or by helpers' files.
-    name = f"{function.__qualname__}{'' if parallel else '_serial'}_{_version_of_the_sources()}"
-    copy = types.FunctionType(function.__code__, _compiled_globals(function), function.__name__, function.__defaults__)
-    copy.__module__, copy.__qualname__ = function.__module__, name
+    copy = renamed_for_the_cache(function, _compiled_globals(function), "" if parallel else "_serial")
     # as an object, since of a dict Numba takes out what it has read: a second dtype would find it empty
     shared = parallel and "prange" in function.__code__.co_names
     threads = ParallelOptions(dict.fromkeys(_IMPLICITLY_PARALLEL, False)) if shared else False
     options = {"parallel": threads, "pipeline_class": compiler(), **_OPTIONS}
     return cached_if_possible(lambda cache: numba.njit(cache=cache, **options)(copy))
+
+
+def renamed_for_the_cache(function: Callable[..., Any], names: dict[str, Any], remark: str = "") -> Any:
+    """A copy of the function with other globals, under a name that changes with the sources.
+
+    Numba's cache goes by the name, the bytecode and the file of a function, not by the options nor by what its helpers'
+    files hold.
+    """
+    copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
+    copy.__module__, copy.__qualname__ = function.__module__, f"{function.__qualname__}{remark}_{_sources()}"
+    return copy
 
 
 def cached_if_possible(compile_it: Callable[[bool], Any]) -> Any:
@@ -176,7 +184,7 @@ def cached_if_possible(compile_it: Callable[[bool], Any]) -> Any:
 
 
 @cache
-def _version_of_the_sources() -> str:
+def _sources() -> str:
     """A hash of all files that kernels and their helpers stand in; of 3 ms."""
     package = Path(__file__).resolve().parents[1]
     files = sorted(file for folder in ("kernels", "steps") for file in (package / folder).glob("*.py"))

@@ -77,7 +77,7 @@ def _names_alone(module: Any) -> Any:
             body = ir.Function(nothing, ir.FunctionType(ir.VoidType(), []), function.name)
             ir.IRBuilder(body.append_basic_block()).ret_void()
     for variable in module.global_variables:
-        if not variable.is_declaration:
+        if variable.name and not variable.is_declaration:
             ir.GlobalVariable(nothing, ir.IntType(8), variable.name).initializer = ir.IntType(8)(0)
     return binding.parse_assembly(str(nothing))
 

@@ -14,9 +14,9 @@ van de Geijn 2008, "Anatomy of high-performance matrix multiplication"), emitted
     store c
 
 A pooled tile is the same nest, with four sums for each result, one for each window of a 2x2 pool, of which it stores
-the largest or the mean: what a pool leaves of a convolution never goes through memory. A tile transform of Winograd's
-(winograd.py) is straight code: it loads the numbers of a tile, a vector of channels each, adds and subtracts them as
-the matrices say, and stores.
+the largest or the mean: what a pool leaves of a convolution never goes through memory. A tile transform
+(winograd.py, toeplitz.py) is straight code: it loads the numbers of a tile, a vector of channels each, adds and
+subtracts them as the matrices say, and stores.
 
 Against the blocked im2col and np.dot it makes LeNet's convolutions 3 to 5 times as fast (those products are too small
 for BLAS to warm up on) and needs no im2col buffer anywhere. machine_code.py makes functions of it that kernels call.

@@ -11,7 +11,7 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from minicnn.kernels.jit import cached_if_possible, notice_of_compiling
+from minicnn.kernels.jit import cached_if_possible, notice_of_compiling, renamed_for_the_cache
 from minicnn.kernels.llvm import emit_pooled, emit_tiles, emit_transforms
 
 
@@ -94,6 +94,7 @@ def _provide(name: str, itemsize: int) -> Any:
     dtype = types.float32 if itemsize == 4 else types.float64
     pointer = types.CPointer(dtype)  # type: ignore[attr-defined]
     kind = types.void(*[pointer] * pointers, *[types.intp] * integers)
+    function = renamed_for_the_cache(function, globals())
     with notice_of_compiling():
         compiled = cached_if_possible(lambda cache: numba.cfunc(kind, cache=cache)(function))
     binding.add_symbol(_symbol(name, dtype), compiled.address)
@@ -116,5 +117,9 @@ def _transforms(a, b, a_row, a_column, a_tile, b_row, b_column, b_tile, kind, ti
     emit_transforms(a, b, a_row, a_column, a_tile, b_row, b_column, b_tile, kind, tiles, columns)
 
 
-_MACHINE_CODE = {"tile": (_tiles, 3, 11), "pooled": (_pooled, 4, 14), "transform": (_transforms, 2, 9)}
+_MACHINE_CODE: dict[str, tuple[Any, int, int]] = {
+    "tile": (_tiles, 3, 11),
+    "pooled": (_pooled, 4, 14),
+    "transform": (_transforms, 2, 9),
+}
 """What `provide` makes: the function, and the numbers of its arrays and of its integers."""

@@ -114,7 +114,8 @@ SIDES = (
     *(_HALVES, _OF_HALVES, _transposed(_OF_HALVES)),
     *(_nested(_HALVES), _nested(_OF_HALVES), _transposed(_nested(_OF_HALVES))),
 )
-"""B transposed, A transposed, and A: of Winograd's F(2,3) (winograd.py), and of maps 2x2 and 4x4 (toeplitz.py)."""
+"""Of Winograd's F(2,3): B transposed, A transposed, and A (winograd.py). Of maps of 2x2 and then of 4x4 pixels: B, A,
+and A transposed (toeplitz.py)."""
 
 
 @generated

@@ -22,10 +22,11 @@ the 9 or 81 places is a product (N, C)·(C, F). Unlike Winograd's its tile is a 
     dL/dg = Gᵀ[Σ over images of (B x Bᵀ) ⊙ (Aᵀ dz A)]G
     dL/dx   is Y again, of dz, with g(−d) for g(d), filters and channels exchanged
 
-Its error in float32 is 1e-6 of the largest output. NaN and infinity reach all outputs of their map; by the
-definition of a 5x5 kernel on 4x4 pixels, all but those three pixels away. ValidTapsStep, which it stands in for, takes
-1.5 to 1.9 times as long for 256 images of the sheet's AlexNets; the AlexNets are predicted 1.18 and 1.12 times as fast
-with it as without, and a training step of 256 images takes 0.91 of the time (2 cores of an AMD EPYC with AVX-512).
+Its error in float32 is 1e-6 of the largest output. A NaN or infinity reaches every output of its map, often as NaN; by
+the definition, with a 5x5 kernel on 4x4 pixels, only those at most two pixels away. ValidTapsStep, which it stands in
+for, takes 1.5 to 1.9 times as long forward and 1.2 to 1.5 backward for 256 images of the sheet's AlexNets; predicting
+them is 1.18 and 1.12 times as fast with it as without, and a training step of 256 images takes 0.91 of the time (2
+cores of an AMD EPYC with AVX-512).
 
 Source: Winograd 1980, "Arithmetic complexity of computations"; Fan and Hasan 2007, "A new approach to subquadratic
 space complexity parallel multipliers for extended binary fields", for the nesting. The NumPy versions are the formulas;
@@ -58,7 +59,10 @@ class Toeplitz(NamedTuple):
     gradients: int
 
 
-SIZES = {2: Toeplitz(2, 3, 3, 4, 5), 4: Toeplitz(4, 9, 6, 7, 8)}
+SIZES = {
+    2: Toeplitz(size=2, rank=3, inputs=3, outputs=4, gradients=5),
+    4: Toeplitz(size=4, rank=9, inputs=6, outputs=7, gradients=8),
+}
 """By the size of the map."""
 
 
@@ -83,7 +87,8 @@ def kernel_matrix(windows: Windows, size: int, dtype: str, turned: bool = False)
         on_map = np.abs(distances) < size
         return kernel_side(size)[:, np.where(on_map, distances, 0) + size - 1] * on_map
 
-    return np.kron(side(windows.kh, windows.dh, windows.top), side(windows.kw, windows.dw, windows.left)).astype(dtype)
+    both = np.kron(side(windows.kh, windows.dh, windows.top), side(windows.kw, windows.dw, windows.left))
+    return np.ascontiguousarray(both, dtype)
 
 
 def _both_ways(kind: int, maps: Array) -> Array:

@@ -203,7 +203,10 @@ FUSED: dict[str, Rule] = {
     "NormalizationPoolStep": normalization_pool_rule,
     "DenseStep": dense_rule,
 }
-"""The fast paths by the names of their steps, each before the ones it goes before."""
+"""The fast paths by the names of their steps, each before the ones it goes before.
+
+ToeplitzStep takes few images through a ValidTapsStep of its own, chosen or not.
+"""
 
 WITHOUT_WINOGRAD: dict[str, Rule] = {
     **FUSED,

@@ -12,14 +12,13 @@ import numpy as np
 from minicnn.geometry import Windows
 from minicnn.kernels import workspace
 from minicnn.kernels.fused import LINEAR
-from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
+from minicnn.kernels.tiles import Tiling, with_transforms
 from minicnn.kernels.toeplitz import SIZES, Toeplitz, kernel_matrix
 from minicnn.layers import Conv2D, Layer, Run
 from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
 from minicnn.losses import Loss
-from minicnn.steps.convolution import activation_code
 from minicnn.steps.toeplitz_kernels import exchanged, toeplitz_forward, toeplitz_gradient
-from minicnn.steps.valid_taps import ValidTapsStep, taps_on_the_map
+from minicnn.steps.valid_taps import ValidTapsStep, taps_on_the_map, valid_taps_rule
 from minicnn.typing import Array, Shape
 
 FORWARD_FROM, BACKWARD_FROM = 48, 96
@@ -30,13 +29,16 @@ ValidTapsStep's time over this step's, forward and backward, float32, 2 cores of
 1.5 for 256; on 2x2x256 to 384 with 3x3 kernels 0.95 and 0.7, 1.1 and 0.9, 1.3 and 1.0, 1.6 and 1.1, 1.7 and 1.3.
 """
 
+WEIGHTS = 1 << 23
+"""Numbers of the kernel's transform at most, 32 MB of float32: a cache that all cores share holds them, if any does."""
+
 
 @dataclass(frozen=True)
 class ToeplitzStep:
     """Conv2D with its activation; kernels/toeplitz.py says how. code: of the activation (kernels/fused.py).
 
-    few: for fewer images; it keeps the same for its backward pass. Channels and filters must be multiples of
-    tiling.lanes.
+    few: the step that fewer images go through. Both save (x, y), so that its backward pass may follow this one's
+    forward pass. Channels and filters must be multiples of tiling.lanes.
     """
 
     layer: Conv2D
@@ -89,32 +91,34 @@ class ToeplitzStep:
 
 
 def toeplitz_pays(shape: Shape, filters: int, windows: Windows, tiling: Tiling) -> bool:
-    """Whether the products that are spared outweigh the transforms; channels and filters must be whole vectors besides.
+    """Whether the products that are spared outweigh the transforms, where ValidTapsStep would be taken; channels and
+    filters must be whole vectors besides.
 
     shape: (H, W, C) of the input. From 1.5 products tap by tap for each place on, and 32 channels and filters: with 1.8
-    (3x3 kernels on 2x2) and 2.4 (5x5 on 4x4) ValidTapsStep takes 1.2 to 2.6 times as long for 128 images, forward and
-    backward; but with 1.2 (3x3 on 4x4) 0.9 times.
+    (3x3 kernels on 2x2) and 2.4 (5x5 on 4x4) ValidTapsStep takes 1.3 to 2.6 times as long for 256 images, forward and
+    backward; but with 1.2 (3x3 on 4x4) 0.95 to 1.1. Up to WEIGHTS numbers of the kernel's transform, which is 81/25 of
+    a 5x5 kernel.
     """
     height, width, channels = shape
     if height not in SIZES or not height == width == windows.oh == windows.ow or windows.sh != 1 or windows.sw != 1:
         return False
-    w = windows
+    w, places = windows, SIZES[height].rank ** 2
     taps = taps_on_the_map(height, height, w.kh, 1, w.dh, w.top) * taps_on_the_map(width, width, w.kw, 1, w.dw, w.left)
-    spared = taps * w.kh * w.kw * height * width / SIZES[height].rank ** 2
+    spared = taps * w.kh * w.kw * height * width / places
     whole = channels % tiling.lanes == 0 and filters % tiling.lanes == 0
-    return whole and spared >= 1.5 and min(channels, filters) >= 32
+    return whole and spared >= 1.5 and min(channels, filters) >= 32 and places * channels * filters <= WEIGHTS
 
 
 def toeplitz_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[ToeplitzStep, int] | None:
-    """A wide Conv2D on a small map of which it keeps the size, with an activation that can be fused, on a CPU with a
-    vector unit."""
-    layer = layers[i]
-    if type(layer) is not Conv2D or layer.input_shape is None or layer.dtype is None or layer.groups > 1:
+    """A wide Conv2D that ValidTapsStep takes, on a map of which it keeps the size."""
+    answer = valid_taps_rule(layers, i, loss)
+    if answer is None:
         return None
-    code = activation_code(layer.activation)
-    tiling = tiling_for(layer.dtype.itemsize)
-    windows = layer.windows(layer.input_shape)
-    if code is None or tiling is None or not toeplitz_pays(layer.input_shape, layer.filters, windows, tiling):
+    few, taken = answer
+    layer = few.layer
+    if layer.input_shape is None or layer.dtype is None:
         return None
-    few = ValidTapsStep(layer, windows, code, tiling)
-    return ToeplitzStep(layer, windows, code, with_transforms(tiling, layer.dtype.itemsize), few), 1
+    if not toeplitz_pays(layer.input_shape, layer.filters, few.windows, few.tiling):
+        return None
+    tiling = with_transforms(few.tiling, layer.dtype.itemsize)
+    return ToeplitzStep(layer, few.windows, few.code, tiling, few), taken

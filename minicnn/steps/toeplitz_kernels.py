@@ -18,22 +18,23 @@ BLOCK_BYTES = 1 << 19
 """Aim for a block's places."""
 
 LEAST = 24
-"""Images of a block at least, for which the weights are read from a cache that all cores share: four tiles of six."""
+"""Images of a block to aim for at least, since the weights are read anew for each: four tiles of six."""
 
 TASKS = 4
-"""Blocks are a multiple of so many, where there are more, so that each core has as many."""
+"""Blocks are a multiple of so many, so that each core has as many; that may halve them. As many parts of a tap."""
 
 DEPTH = 64
 """Images that one product sums over: their panels stay in the first-level cache."""
 
-TOGETHER = 256
-"""Images whose places are held at once for the kernel's gradient: 81 of them take 8 MB for 100 channels and filters."""
+TOGETHER_BYTES = 1 << 25
+"""Aim for the places of images that are held at once for the kernel's gradient: 290 of the AlexNets' on 4x4 pixels."""
 
 
 @inlined
 def blocks_of_images(n: int, image_bytes: int) -> int:
-    """Into how many blocks n images are cut."""
-    blocks = (n + max(LEAST, BLOCK_BYTES // image_bytes) - 1) // max(LEAST, BLOCK_BYTES // image_bytes)
+    """Into how many blocks n images are cut, whose places take image_bytes each."""
+    most = max(LEAST, BLOCK_BYTES // image_bytes)
+    blocks = (n + most - 1) // most
     return min(n, (blocks + TASKS - 1) // TASKS * TASKS)
 
 
@@ -151,7 +152,7 @@ def toeplitz_gradient_loops(
     (taps, places), widest = kernel_gradients.shape, tiling.widest
     panels = (filters + widest - 1) // widest
     flat_x, flat_y, flat_dz, flat_dkernel = x.reshape(-1), y.reshape(-1), dz.reshape(-1), dkernel.reshape(-1)
-    together = min(n, TOGETHER)
+    together = min(n, max(DEPTH, TOGETHER_BYTES // (places * (channels + filters) * x.itemsize)))
     input_plane, plane = odd_lines(together * channels, x.itemsize), odd_lines(together * filters, x.itemsize)
     inputs, gradients = lines_of_cache(places * input_plane, x), lines_of_cache(places * plane, x)
     sums = lines_of_cache(places * channels * filters, x)

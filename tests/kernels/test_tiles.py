@@ -165,6 +165,25 @@ def test_every_tile_with_avx2(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: there is no generated tile product here")
+def test_other_sources_make_other_machine_code(tmp_path):
+    """What a cache has of an earlier version is not read: it may be code for other matrices."""
+    code = (
+        "from minicnn.kernels import jit, tiles;"
+        "jit._sources = lambda: {!r};"
+        "tiles.with_transforms(tiles.tiling_for(4), 4)"
+    )
+    settings, made = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, []
+    for version in ("one", "two", "two"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(version)], env=settings, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        made.append(sorted(file.name for file in tmp_path.rglob("*.nbc")))
+    assert len(made[1]) == 2 * len(made[0]) == 4  # tiles and transforms
+    assert made[2] == made[1]
+
+
 def test_the_definition_in_plain_python():
     a, b, c = np.arange(6.0), np.arange(8.0).reshape(2, 4), np.ones(8)
     tile_product(a, 0, 3, 1, 0, b, 0, 4, 0, c, 0, 4, 2, 1, 2, 4, True)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicnn.differences import Variable, compare
-from minicnn.kernels import NUMPY
+from minicnn.kernels import NUMPY, convolution
 from minicnn.kernels.fused import CODES
 from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
 from minicnn.layers import Conv2D, Dense, Input, Run
@@ -20,6 +21,7 @@ from minicnn.steps.plan import LayerStep
 from minicnn.steps.toeplitz import BACKWARD_FROM, FORWARD_FROM, ToeplitzStep, toeplitz_rule
 from minicnn.steps.valid_taps import ValidTapsStep
 
+LOOPS = replace(NUMPY, conv2d=convolution.conv2d_loops, conv2d_backward=convolution.conv2d_backward_loops)
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
 pytestmark = pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: plans never have this step here")
 
@@ -49,9 +51,9 @@ def step_of(layer, tiling=None):
     return ToeplitzStep(layer, windows, code, tiling, ValidTapsStep(layer, windows, code, tiling))
 
 
-def passes(step, x, dy, training=True, need_dx=True):
+def passes(step, x, dy, training=True, need_dx=True, kernels=NUMPY):
     """y, dx and the gradients."""
-    run = Run(NUMPY, training=training)
+    run = Run(kernels, training=training)
     y, saved = step.forward(x, run)
     y = y.copy()
     dx = step.backward(dy.copy(), saved, run, need_dx)
@@ -112,12 +114,20 @@ def test_the_plain_loops_are_the_same_program(size, activation, any_batch, monke
     assert_is_the_layer(layer, 3, step_of(layer, Tiling(2, 3, 2, 0, 0, 4)))
 
 
+@pytest.mark.parametrize(("size", "window"), [(2, 3), (4, 5)])
+def test_against_the_plain_loops(size, window, any_batch):
+    layer = convolution_layer(size, 8, 8, window)
+    x, dy = problem(layer, 3)
+    assert_same(passes(step_of(layer), x, dy), passes(LayerStep(layer, 0), x, dy, kernels=LOOPS), 1e-10)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("size", "window"), [(2, 3), (4, 5)])
 def test_many_blocks(size, window, dtype, any_batch):
-    """More images than are held together, more than a product sums over, a last panel that is not full."""
-    layer = convolution_layer(size, 80, 144, window, dtype=dtype)
-    assert_is_the_layer(layer, 300)
+    """More images than a product sums over, and with 81 places of these channels than are held together; a last panel
+    that is not full."""
+    layer = convolution_layer(size, 5 * LANES[dtype], 9 * LANES[dtype], window, dtype=dtype)
+    assert_is_the_layer(layer, 500)
 
 
 @pytest.mark.parametrize("n", [FORWARD_FROM - 1, FORWARD_FROM, BACKWARD_FROM - 1, BACKWARD_FROM])
@@ -255,6 +265,8 @@ def test_what_is_taken(layer, shape):
     ("layer", "shape"),
     [
         (Conv2D(64, 3, padding="same"), (4, 4, 64)),  # few products are spared
+        (Conv2D(32, 4, padding="same"), (4, 4, 32)),  # nor does leaving the padding out pay
+        (Conv2D(512, 5, padding="same"), (4, 4, 512)),  # 85 MB of transformed kernel
         (Conv2D(64, 3, padding="same", dilation_rate=2), (2, 2, 64)),  # one tap in three is on the map
         (Conv2D(64, 3, padding="same"), (3, 3, 64)),
         (Conv2D(64, 5, padding="same"), (4, 2, 64)),
@@ -274,6 +286,16 @@ def test_what_is_taken(layer, shape):
 )
 def test_what_is_not_taken(layer, shape):
     assert ruled(layer, shape) is None
+
+
+def test_chosen_alone():
+    """It runs few images through the taps, though ValidTapsStep was not chosen."""
+    model = Sequential([Input(shape=(2, 2, 32)), Conv2D(32, 3, padding="same")], seed=0)
+    model.compile("sgd", "mse", steps=["ToeplitzStep"])
+    assert [type(step) for step in model.plan().steps] == [ToeplitzStep]
+    x = np.random.default_rng(0).standard_normal((FORWARD_FROM, 2, 2, 32)).astype(np.float32)
+    some, all_of_them = (model.predict(x[:n], batch_size=n, verbose=0) for n in (3, FORWARD_FROM))
+    assert_same([some], [all_of_them[:3]], 1e-5)
 
 
 def test_another_process_finds_all_it_needs_in_the_cache(tmp_path):
