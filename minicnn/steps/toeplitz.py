@@ -18,7 +18,7 @@ from minicnn.layers import Conv2D, Layer, Run
 from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
 from minicnn.losses import Loss
 from minicnn.steps.toeplitz_kernels import exchanged, toeplitz_forward, toeplitz_gradient
-from minicnn.steps.valid_taps import ValidTapsStep, taps_on_the_map, valid_taps_rule
+from minicnn.steps.valid_taps import ValidTapsStep, part_on_the_map, valid_taps_rule
 from minicnn.typing import Array, Shape
 
 FORWARD_FROM, BACKWARD_FROM = 48, 96
@@ -100,11 +100,10 @@ def toeplitz_pays(shape: Shape, filters: int, windows: Windows, tiling: Tiling) 
     a 5x5 kernel.
     """
     height, width, channels = shape
-    if height not in SIZES or not height == width == windows.oh == windows.ow or windows.sh != 1 or windows.sw != 1:
+    if height not in SIZES or not height == width == windows.oh == windows.ow:  # so strides are 1
         return False
-    w, places = windows, SIZES[height].rank ** 2
-    taps = taps_on_the_map(height, height, w.kh, 1, w.dh, w.top) * taps_on_the_map(width, width, w.kw, 1, w.dw, w.left)
-    spared = taps * w.kh * w.kw * height * width / places
+    places, pixels = SIZES[height].rank ** 2, windows.kh * windows.kw * height * width
+    spared = part_on_the_map((height, width), windows) * pixels / places
     whole = channels % tiling.lanes == 0 and filters % tiling.lanes == 0
     return whole and spared >= 1.5 and min(channels, filters) >= 32 and places * channels * filters <= WEIGHTS
 

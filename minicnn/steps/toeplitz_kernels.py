@@ -11,7 +11,7 @@ from minicnn.kernels.taps import transpose
 from minicnn.kernels.tiles import Tiling, lines_of_cache, rows_product, tile_transform
 from minicnn.kernels.toeplitz import Toeplitz
 from minicnn.kernels.winograd import odd_lines
-from minicnn.steps.winograd_kernels import multiply_panel, transform_kernels
+from minicnn.steps.winograd_kernels import multiply_panel, transform_kernel_gradients, transform_kernels
 from minicnn.typing import Array
 
 BLOCK_BYTES = 1 << 19
@@ -52,7 +52,7 @@ def exchanged_loops(kernel: Array) -> Array:
 def toeplitz_forward_loops(
     x: Array, kernel: Array, bias: Array, code: int, kernels: Array, toeplitz: Toeplitz, tiling: Tiling, y: Array
 ) -> None:
-    """y = f(convolution + bias) for x (N, S, S, C) and kernel (KH, KW, C, F), both C and F whole vectors.
+    """y = f(convolution + bias) for x (N, S, S, C), N at least 1, and kernel (KH, KW, C, F), C and F whole vectors.
 
     code: of the activation f (fused.py). bias: empty if there is neither bias nor activation. kernels:
     toeplitz.kernel_matrix. Overwrites y.
@@ -64,7 +64,7 @@ def toeplitz_forward_loops(
     for c in prange(channels):
         transform_kernels(flat_kernel, c, channels, filters, kernels, weights, tiling)
     blocks = blocks_of_images(n, places * (channels + widest) * x.itemsize)
-    most = (n + blocks - 1) // max(1, blocks)
+    most = (n + blocks - 1) // blocks
     input_plane, product_plane = odd_lines(most * channels, x.itemsize), odd_lines(most * widest, x.itemsize)
     for block in prange(blocks):
         first, last = block * n // blocks, (block + 1) * n // blocks
@@ -93,32 +93,20 @@ def toeplitz_forward_loops(
 
 @inlined
 def take_apart(
-    x: Array, y: Array, dz: Array, channels: int, filters: int, first: int, last: int, code: int,
-    toeplitz: Toeplitz, tiling: Tiling,
-    inputs: Array, input_plane: int, gradients: Array, plane: int, start: int, together: int,
+    maps: Array, channels: int, first: int, last: int, kind: int, toeplitz: Toeplitz, tiling: Tiling,
+    places: Array, plane: int, start: int, together: int,
 ) -> None:  # fmt: skip
-    """The places of images first <= n < last of x and of dz = dy · f'(z), which is made of dy here; all arrays flat.
+    """The places of images first <= n < last of maps, by a kind of tile_transform; both arrays flat.
 
-    inputs: (together, C) a place; gradients: (together, width) a panel, panel by panel a place; `start` is the image
-    that is the first in both.
+    places: `plane` numbers apart, each in panels of channels (together, width), where `start` is the first image.
     """
-    pixels, at = toeplitz.size * toeplitz.size, first - start
-    if code != LINEAR:
-        begin, end = first * pixels * filters, last * pixels * filters
-        activation_gradient_in_place(dz[begin:end], y[begin:end], code)
+    pixels = toeplitz.size * toeplitz.size
     for c in range(0, channels, tiling.widest):
         width = min(tiling.widest, channels - c)
         tile_transform(
-            x, first * pixels * channels + c, toeplitz.size * channels, channels, pixels * channels,
-            inputs, c * together + at * width, toeplitz.rank * input_plane, input_plane, width,
-            toeplitz.inputs, last - first, width,
-        )  # fmt: skip
-    for f in range(0, filters, tiling.widest):
-        width = min(tiling.widest, filters - f)
-        tile_transform(
-            dz, first * pixels * filters + f, toeplitz.size * filters, filters, pixels * filters,
-            gradients, f * together + at * width, toeplitz.rank * plane, plane, width,
-            toeplitz.gradients, last - first, width,
+            maps, first * pixels * channels + c, toeplitz.size * channels, channels, pixels * channels,
+            places, c * together + (first - start) * width, toeplitz.rank * plane, plane, width,
+            kind, last - first, width,
         )  # fmt: skip
 
 
@@ -149,8 +137,8 @@ def toeplitz_gradient_loops(
     of Aᵀ dz A is the sum of an image's dz: dbias.
     """
     n, channels, filters = x.shape[0], x.shape[3], dz.shape[3]
-    (taps, places), widest = kernel_gradients.shape, tiling.widest
-    panels = (filters + widest - 1) // widest
+    places, widest = kernel_gradients.shape[1], tiling.widest
+    panels, image_size = (filters + widest - 1) // widest, toeplitz.size * toeplitz.size * filters
     flat_x, flat_y, flat_dz, flat_dkernel = x.reshape(-1), y.reshape(-1), dz.reshape(-1), dkernel.reshape(-1)
     together = min(n, max(DEPTH, TOGETHER_BYTES // (places * (channels + filters) * x.itemsize)))
     input_plane, plane = odd_lines(together * channels, x.itemsize), odd_lines(together * filters, x.itemsize)
@@ -161,11 +149,16 @@ def toeplitz_gradient_loops(
         images = min(together, n - start)
         blocks = min(2 * TASKS, images)
         for block in prange(blocks):
+            first, last = start + block * images // blocks, start + (block + 1) * images // blocks
+            if code != LINEAR:
+                begin, end = first * image_size, last * image_size
+                activation_gradient_in_place(flat_dz[begin:end], flat_y[begin:end], code)
             take_apart(
-                flat_x, flat_y, flat_dz, channels, filters,
-                start + block * images // blocks, start + (block + 1) * images // blocks, code,
-                toeplitz, tiling, inputs, input_plane, gradients, plane, start, together,
-            )  # fmt: skip
+                flat_x, channels, first, last, toeplitz.inputs, toeplitz, tiling, inputs, input_plane, start, together
+            )
+            take_apart(
+                flat_dz, filters, first, last, toeplitz.gradients, toeplitz, tiling, gradients, plane, start, together
+            )
         for task in prange(places * panels):
             place, f = task // panels, task % panels * widest
             multiply_images(
@@ -179,13 +172,7 @@ def toeplitz_gradient_loops(
                 for k in range(width):
                     dbias[f + k] += gradients[f * together + image * width + k]
     for c in prange(channels):
-        for f in range(0, filters, widest):
-            rows_product(
-                kernel_gradients, 0, places, 1, 0,
-                sums, f * channels + c * min(widest, filters - f), channels * filters, 0,
-                flat_dkernel, c * filters + f, channels * filters,
-                places, 1, taps, min(widest, filters - f), False, tiling,
-            )  # fmt: skip
+        transform_kernel_gradients(kernel_gradients, c, channels, filters, sums, 1, 0, flat_dkernel, tiling)
 
 
 exchanged = compiled(exchanged_loops)

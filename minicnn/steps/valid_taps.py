@@ -60,6 +60,13 @@ def taps_on_the_map(size: int, out: int, window: int, stride: int, dilation: int
     return sum(0 <= pixel < size for pixel in pixels) / len(pixels)
 
 
+def part_on_the_map(map_size: tuple[int, int], windows: Windows) -> float:
+    """taps_on_the_map of both axes together, for a map of (height, width) pixels."""
+    w, (height, width) = windows, map_size
+    down = taps_on_the_map(height, w.oh, w.kh, w.sh, w.dh, w.top)
+    return down * taps_on_the_map(width, w.ow, w.kw, w.sw, w.dw, w.left)
+
+
 def leaving_padding_out_pays(shape: Shape, windows: Windows) -> bool:
     """Whether so few taps lie on the map that products tap by tap beat a window at a time.
 
@@ -69,11 +76,8 @@ def leaving_padding_out_pays(shape: Shape, windows: Windows) -> bool:
     0.66, but 128 positions, 0.8 on 2x64x64.
     """
     height, width, channels = shape
-    w = windows
-    part = taps_on_the_map(height, w.oh, w.kh, w.sh, w.dh, w.top) * taps_on_the_map(
-        width, w.ow, w.kw, w.sw, w.dw, w.left
-    )
-    return w.oh * w.ow <= 64 and part <= (0.75 if channels >= 64 else 0.5)
+    part = part_on_the_map((height, width), windows)
+    return windows.oh * windows.ow <= 64 and part <= (0.75 if channels >= 64 else 0.5)
 
 
 def valid_taps_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[ValidTapsStep, int] | None:

@@ -59,6 +59,24 @@ def transform_kernels(
 
 
 @inlined
+def transform_kernel_gradients(
+    kernel_gradients: Array, c: int, channels: int, filters: int, sums: Array, slots: int, size: int, dkernel: Array,
+    tiling: Tiling,
+) -> None:  # fmt: skip
+    """Gᵀ S G of channel c, to dkernel (T, C, F), flat. kernel_gradients: (T, places).
+
+    S: the sum over the slots, `size` numbers apart in sums, each as transform_kernels writes its weights.
+    """
+    taps, places = kernel_gradients.shape
+    for f in range(0, filters, tiling.widest):
+        width = min(tiling.widest, filters - f)
+        rows_product(
+            kernel_gradients, 0, places, 1, 0, sums, f * channels + c * width, channels * filters, size,
+            dkernel, c * filters + f, channels * filters, places, slots, taps, width, False, tiling,
+        )  # fmt: skip
+
+
+@inlined
 def multiply_panel(
     inputs: Array, input_plane: int, tiles: int, channels: int, weights: Array, filters: int, f: int, width: int,
     places: int, products: Array, product_plane: int, tiling: Tiling,
@@ -299,13 +317,9 @@ def winograd_gradient_loops(
                     ones, partial, slot * size, block > slot, tiling,
                 )  # fmt: skip
     for c in prange(channels):
-        for f in range(0, filters, widest):
-            width = min(widest, filters - f)
-            rows_product(
-                transform.kernel_gradients, 0, places, 1, 0,
-                partial, f * channels + c * width, channels * filters, size,
-                flat_dkernel, c * filters + f, channels * filters, places, slots, 9, width, False, tiling,
-            )  # fmt: skip
+        transform_kernel_gradients(
+            transform.kernel_gradients, c, channels, filters, partial, slots, size, flat_dkernel, tiling
+        )
     for f in range(filters):
         dbias[f] = partial[size - filters + f]
         for slot in range(1, slots):

@@ -1,17 +1,11 @@
 """ToeplitzStep against the layer on its own: the same numbers and derivatives, for every shape."""
 
-import os
-import subprocess
-import sys
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicnn.differences import Variable, compare
-from minicnn.kernels import NUMPY, convolution
+from minicnn.kernels import NUMPY
 from minicnn.kernels.fused import CODES
 from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
 from minicnn.layers import Conv2D, Dense, Input, Run
@@ -20,12 +14,20 @@ from minicnn.steps import toeplitz, toeplitz_kernels
 from minicnn.steps.plan import LayerStep
 from minicnn.steps.toeplitz import BACKWARD_FROM, FORWARD_FROM, ToeplitzStep, toeplitz_rule
 from minicnn.steps.valid_taps import ValidTapsStep
+from tests.steps.wide_convolutions import (
+    LANES,
+    LOOPS,
+    TOLERANCES,
+    assert_a_fixed_gradient_is_copied,
+    assert_another_process_finds_all_in_the_cache,
+    assert_goes_without_dx_and_frozen,
+    assert_gradients_are_differences,
+    assert_same,
+    passes,
+    problem,
+)
 
-LOOPS = replace(NUMPY, conv2d=convolution.conv2d_loops, conv2d_backward=convolution.conv2d_backward_loops)
-TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
 pytestmark = pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: plans never have this step here")
-
-LANES = {dtype: getattr(tiling_for(np.dtype(dtype).itemsize), "lanes", 1) for dtype in ("float32", "float64")}
 
 
 @pytest.fixture
@@ -51,35 +53,11 @@ def step_of(layer, tiling=None):
     return ToeplitzStep(layer, windows, code, tiling, ValidTapsStep(layer, windows, code, tiling))
 
 
-def passes(step, x, dy, training=True, need_dx=True, kernels=NUMPY):
-    """y, dx and the gradients."""
-    run = Run(kernels, training=training)
-    y, saved = step.forward(x, run)
-    y = y.copy()
-    dx = step.backward(dy.copy(), saved, run, need_dx)
-    return y, dx, *(gradient.copy() for gradient in step.layers[0].grads.values())
-
-
-def problem(layer, n, seed=3):
-    """x and dy. dy is 0 where relu is so close to its kink that rounding decides on which side."""
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((n, *layer.input_shape)).astype(layer.dtype)
-    z = layer.linear(x, Run(NUMPY))[0]
-    dy = rng.standard_normal(z.shape).astype(layer.dtype)
-    return x, np.where(np.abs(z) > 1e-4 * np.abs(z).max(initial=0), dy, layer.dtype.type(0))
-
-
-def assert_same(got, wanted, tolerance):
-    for ours, theirs in zip(got, wanted, strict=True):
-        assert ours.shape == theirs.shape
-        assert ours.dtype == theirs.dtype
-        assert np.abs(ours - theirs).max(initial=0) <= tolerance * np.abs(theirs).max(initial=0)
-
-
 def assert_is_the_layer(layer, n, step=None, training=True):
     x, dy = problem(layer, n)
-    got = passes(step or step_of(layer), x, dy, training)
-    assert_same(got, passes(LayerStep(layer, 0), x, dy, training), TOLERANCES[str(layer.dtype)])
+    run = Run(NUMPY, training=training)
+    got = passes(step or step_of(layer), x, dy, run)
+    assert_same(got, passes(LayerStep(layer, 0), x, dy, run), TOLERANCES[str(layer.dtype)])
 
 
 @settings(max_examples=60, deadline=None)
@@ -118,7 +96,7 @@ def test_the_plain_loops_are_the_same_program(size, activation, any_batch, monke
 def test_against_the_plain_loops(size, window, any_batch):
     layer = convolution_layer(size, 8, 8, window)
     x, dy = problem(layer, 3)
-    assert_same(passes(step_of(layer), x, dy), passes(LayerStep(layer, 0), x, dy, kernels=LOOPS), 1e-10)
+    assert_same(passes(step_of(layer), x, dy), passes(LayerStep(layer, 0), x, dy, Run(LOOPS, training=True)), 1e-10)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -146,26 +124,8 @@ def test_each_way_from_so_many_images_on(n, monkeypatch):
 @pytest.mark.parametrize("activation", sorted(CODES))
 @pytest.mark.parametrize(("size", "window"), [(2, 3), (4, 5)])
 def test_gradients_against_differences(size, window, activation, any_batch):
-    """Every entry of dx, dkernel and dbias of two such steps, one on the other."""
     layers = [convolution_layer(size, 8, 8, 3, activation), convolution_layer(size, 8, 8, window, "tanh")]
-    steps, run = [step_of(layer) for layer in layers], Run(NUMPY, training=True)
-    rng = np.random.default_rng(4)
-    x = rng.standard_normal((3, size, size, 8))
-
-    def forward():
-        h, first_saved = steps[0].forward(x, run)
-        y, second_saved = steps[1].forward(h, run)
-        return y, first_saved, second_saved
-
-    y, first_saved, second_saved = forward()
-    y, r = y.copy(), rng.standard_normal(y.shape)
-    dx = steps[0].backward(steps[1].backward(r.copy(), second_saved, run), first_saved, run)
-    variables = [Variable("x", x, dx)]
-    for name, layer in zip(("first", "second"), layers, strict=True):
-        variables += [Variable(f"{name}/{key}", layer.params[key], layer.grads[key].copy()) for key in layer.params]
-    report = compare("two steps", lambda: float(np.sum(r * (forward()[0] - y))), variables, None, rng)
-    report.assert_ok()
-    assert len(report.not_differentiable) <= report.checked // 50
+    assert_gradients_are_differences([step_of(layer) for layer in layers], images=3)
 
 
 def test_bits_do_not_depend_on_the_number_of_threads(threads):
@@ -197,28 +157,11 @@ def test_nan_and_infinity_reach_all_of_their_own_map(number, any_batch):
 
 
 def test_a_gradient_that_cannot_be_overwritten_is_copied(any_batch):
-    layer = convolution_layer(2, 8, 8)
-    x, dy = problem(layer, 2)
-    wanted = passes(step_of(layer), x, dy)
-    fixed = dy.copy()
-    fixed.flags.writeable = False
-    spread = np.zeros((*dy.shape[:3], 16))[..., ::2]  # not contiguous
-    spread[...] = dy
-    for gradient in (fixed, spread):
-        _, saved = step_of(layer).forward(x, Run(NUMPY))
-        dx = step_of(layer).backward(gradient, saved, Run(NUMPY))
-        assert_same((dx, *layer.grads.values()), wanted[1:], 0)
-        np.testing.assert_array_equal(gradient, dy)
+    assert_a_fixed_gradient_is_copied(step_of(convolution_layer(2, 8, 8)))
 
 
 def test_without_dx_and_frozen(any_batch):
-    layer = convolution_layer(2, 8, 8, trainable=False)
-    x, dy = problem(layer, 2)
-    wanted = passes(LayerStep(layer, 0), x, dy)
-    y, dx, *gradients = passes(step_of(layer), x, dy, need_dx=False)
-    assert dx is None
-    assert_same((y, *gradients), (wanted[0], *wanted[2:]), 1e-10)
-    assert_same(passes(step_of(layer), x, dy)[1:2], wanted[1:2], 1e-10)
+    assert_goes_without_dx_and_frozen(step_of(convolution_layer(2, 8, 8, trainable=False)))
 
 
 def test_no_images():
@@ -300,17 +243,4 @@ def test_chosen_alone():
 
 def test_another_process_finds_all_it_needs_in_the_cache(tmp_path):
     """The cached kernels call machine code by name, which the process must have made."""
-    code = (
-        "import numpy as np; from minicnn import Sequential; from minicnn.layers import Conv2D, Flatten, Dense, Input;"
-        "model = Sequential([Input((2, 2, 48)), Conv2D(48, 3, padding='same'), Flatten(), Dense(2)], seed=1);"
-        "model.compile('sgd', 'mse'); print('ToeplitzStep' in str(model.plan()));"
-        "print(model.train_on_batch(np.ones((96, 2, 2, 48), 'float32'), np.zeros((96, 2))))"
-    )
-    said = []
-    for _ in range(2):
-        settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-        done = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        said.append(done.stdout)
-    assert said[0].startswith("True")
-    assert said[0] == said[1]
+    assert_another_process_finds_all_in_the_cache("ToeplitzStep", (2, 2, 48), BACKWARD_FROM, tmp_path)

@@ -1,10 +1,5 @@
 """WinogradStep against the layer on its own: the same numbers and derivatives, for every shape."""
 
-import os
-import subprocess
-import sys
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +7,7 @@ from hypothesis import strategies as st
 
 from minicnn.activations import Activation
 from minicnn.differences import Variable, compare
-from minicnn.kernels import NUMPY, convolution
+from minicnn.kernels import NUMPY
 from minicnn.kernels.dense import FEW
 from minicnn.kernels.few_images import few_images_loops
 from minicnn.kernels.fused import CODES
@@ -24,12 +19,20 @@ from minicnn.steps.convolution import fusible_pool
 from minicnn.steps.plan import LayerStep
 from minicnn.steps.pooled import even_windows
 from minicnn.steps.winograd import WinogradStep, winograd_rule
+from tests.steps.wide_convolutions import (
+    LANES,
+    LOOPS,
+    TOLERANCES,
+    assert_a_fixed_gradient_is_copied,
+    assert_another_process_finds_all_in_the_cache,
+    assert_goes_without_dx_and_frozen,
+    assert_gradients_are_differences,
+    assert_same,
+    passes,
+    problem,
+)
 
-LOOPS = replace(NUMPY, conv2d=convolution.conv2d_loops, conv2d_backward=convolution.conv2d_backward_loops)
-TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
 pytestmark = pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: plans never have this step here")
-
-LANES = {dtype: getattr(tiling_for(np.dtype(dtype).itemsize), "lanes", 1) for dtype in ("float32", "float64")}
 
 
 def built(layers, shape, dtype):
@@ -68,31 +71,6 @@ class Pair:
 
     def backward(self, dy, saved, run, need_dx=True):
         return self.steps[0].backward(self.steps[1].backward(dy, saved[1], run), saved[0], run, need_dx)
-
-
-def passes(step, x, dy, run=None, need_dx=True):
-    """y, dx and the gradients."""
-    run = run or Run(NUMPY, training=True)
-    y, saved = step.forward(x, run)
-    y = y.copy()
-    dx = step.backward(dy.copy(), saved, run, need_dx)
-    return y, dx, *(gradient.copy() for gradient in step.layers[0].grads.values())
-
-
-def problem(layer, n, seed=3):
-    """x and dy. dy is 0 where relu is so close to its kink that rounding decides on which side."""
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((n, *layer.input_shape)).astype(layer.dtype)
-    z = layer.linear(x, Run(NUMPY))[0]
-    dy = rng.standard_normal(z.shape).astype(layer.dtype)
-    return x, np.where(np.abs(z) > 1e-4 * np.abs(z).max(initial=0), dy, layer.dtype.type(0))
-
-
-def assert_same(got, wanted, tolerance):
-    for ours, theirs in zip(got, wanted, strict=True):
-        assert ours.shape == theirs.shape
-        assert ours.dtype == theirs.dtype
-        assert np.abs(ours - theirs).max(initial=0) <= tolerance * np.abs(theirs).max(initial=0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -216,27 +194,9 @@ def test_many_blocks(dtype, tolerance):
 @pytest.mark.parametrize("activation", sorted(CODES))
 @pytest.mark.parametrize("images", [1, FEW + 1])
 def test_gradients_against_differences(padding, activation, images):
-    """Every entry of dx, dkernel and dbias of two such steps, one on the other."""
     first = convolution_layer((6, 5, 8), 8, padding, activation)
     second = convolution_layer(first.output_shape(first.input_shape), 8, "same", "tanh")
-    steps, run = [step_of(first), step_of(second)], Run(NUMPY, training=True)
-    rng = np.random.default_rng(4)
-    x = rng.standard_normal((images, 6, 5, 8))
-
-    def forward():
-        h, first_saved = steps[0].forward(x, run)
-        y, second_saved = steps[1].forward(h, run)
-        return y, first_saved, second_saved
-
-    y, first_saved, second_saved = forward()
-    y, r = y.copy(), rng.standard_normal(y.shape)
-    dx = steps[0].backward(steps[1].backward(r.copy(), second_saved, run), first_saved, run)
-    variables = [Variable("x", x, dx)]
-    for name, layer in (("first", first), ("second", second)):
-        variables += [Variable(f"{name}/{key}", layer.params[key], layer.grads[key].copy()) for key in layer.params]
-    report = compare("two steps", lambda: float(np.sum(r * (forward()[0] - y))), variables, None, rng)
-    report.assert_ok()
-    assert len(report.not_differentiable) <= report.checked // 50
+    assert_gradients_are_differences([step_of(first), step_of(second)], images)
 
 
 @pytest.mark.parametrize("pooled", [False, True])
@@ -299,28 +259,11 @@ def test_nan_reaches_what_it_reaches_by_the_definition(pixel):
 
 
 def test_a_gradient_that_cannot_be_overwritten_is_copied():
-    layer = convolution_layer((6, 6, 8), 8)
-    x, dy = problem(layer, 2)
-    wanted = passes(step_of(layer), x, dy)
-    fixed = dy.copy()
-    fixed.flags.writeable = False
-    spread = np.zeros((*dy.shape[:3], 16))[..., ::2]  # not contiguous
-    spread[...] = dy
-    for gradient in (fixed, spread):
-        _, saved = step_of(layer).forward(x, Run(NUMPY))
-        dx = step_of(layer).backward(gradient, saved, Run(NUMPY))
-        assert_same((dx, *layer.grads.values()), wanted[1:], 0)
-        np.testing.assert_array_equal(gradient, dy)
+    assert_a_fixed_gradient_is_copied(step_of(convolution_layer((6, 6, 8), 8)))
 
 
 def test_without_dx_and_frozen():
-    layer = convolution_layer((6, 6, 8), 8, trainable=False)
-    x, dy = problem(layer, 2)
-    wanted = passes(LayerStep(layer, 0), x, dy)
-    y, dx, *gradients = passes(step_of(layer), x, dy, need_dx=False)
-    assert dx is None
-    assert_same((y, *gradients), (wanted[0], *wanted[2:]), 1e-10)
-    assert_same(passes(step_of(layer), x, dy)[1:2], wanted[1:2], 1e-10)
+    assert_goes_without_dx_and_frozen(step_of(convolution_layer((6, 6, 8), 8, trainable=False)))
 
 
 def test_one_compiled_version_a_dtype():
@@ -392,17 +335,4 @@ def test_what_is_not_taken(layer, shape):
 
 def test_another_process_finds_all_it_needs_in_the_cache(tmp_path):
     """The cached kernel calls machine code by name, which the process must have made: training alone runs here."""
-    code = (
-        "import numpy as np; from minicnn import Sequential; from minicnn.layers import Conv2D, Flatten, Dense, Input;"
-        "model = Sequential([Input((8, 8, 48)), Conv2D(48, 3, padding='same'), Flatten(), Dense(2)], seed=1);"
-        "model.compile('sgd', 'mse'); print('WinogradStep' in str(model.plan()));"
-        "print(model.train_on_batch(np.ones((4, 8, 8, 48), 'float32'), np.zeros((4, 2))))"
-    )
-    said = []
-    for _ in range(2):
-        settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-        done = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        said.append(done.stdout)
-    assert said[0].startswith("True")
-    assert said[0] == said[1]
+    assert_another_process_finds_all_in_the_cache("WinogradStep", (8, 8, 48), 4, tmp_path)
