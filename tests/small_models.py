@@ -4,7 +4,7 @@ import numpy as np
 
 from minicnn import Input, Sequential, optimizers
 from minicnn.layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
-from minicnn.steps.toeplitz import BACKWARD_FROM
+from minicnn.steps.toeplitz import TRAINING_FROM
 
 SAMPLE, CLASSES, COUNT = (6, 6, 2), 3, 22
 RNG = np.random.default_rng(3)
@@ -91,9 +91,9 @@ def images_for_every_fused_step(seed=0, count=40):
 
 def trained_and_predicted(seed=0):
     """The weights of the model with every fused step after two batches, and predictions by them."""
-    model, (x, y) = with_every_fused_step(seed), images_for_every_fused_step(seed, 2 * BACKWARD_FROM)
-    model.fit(x, y, batch_size=BACKWARD_FROM, verbose=0)
-    return [*model.get_weights(), model.predict(x, batch_size=BACKWARD_FROM, verbose=0)]
+    model, (x, y) = with_every_fused_step(seed), images_for_every_fused_step(seed, 2 * TRAINING_FROM)
+    model.fit(x, y, batch_size=TRAINING_FROM, verbose=0)
+    return [*model.get_weights(), model.predict(x, batch_size=TRAINING_FROM, verbose=0)]
 
 
 def compiled(model, optimizer="adam"):

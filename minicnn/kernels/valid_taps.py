@@ -21,7 +21,7 @@ Of its limit that dense layer's forward pass reaches 70 % at batch 256, 49 at 12
 2.7 ms of each pass, however many images share them, and no product runs meanwhile. (Packed once for many batches they
 are read from memory all the same: 1.02 times as fast.) Backward it is 53 to 55 %, for 128 MB that are read and written,
 and 48 to 59 on the AlexNets' convolutions. One image or two go through few_images.py where filters are whole vectors,
-and the AlexNets' convolutions from 48 images on, back from 96, through toeplitz.py.
+and the AlexNets' convolutions from 48 images on, in training from 96, through toeplitz.py.
 
 Source of the product for each tap: Vasudevan, Anderson and Gregg 2017, "Parallel multi channel convolution using
 general matrix multiplication". Here the taps in the padding are left out of it.

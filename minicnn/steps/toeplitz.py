@@ -21,8 +21,8 @@ from minicnn.steps.toeplitz_kernels import exchanged, toeplitz_forward, toeplitz
 from minicnn.steps.valid_taps import ValidTapsStep, part_on_the_map, valid_taps_rule
 from minicnn.typing import Array, Shape
 
-FORWARD_FROM, BACKWARD_FROM = 48, 96
-"""Images from which the kernel's transforms pay, each way.
+PREDICTING_FROM, TRAINING_FROM = 48, 96
+"""Images from which the kernel's transforms pay: forward alone, and both ways.
 
 ValidTapsStep's time over this step's, forward and backward, float32, 2 cores of an AMD EPYC with AVX-512: on 4x4x96 to
 256 with 5x5 kernels 0.95 and 0.8 for 32 images, 1.2 and 1.1 for 64, 1.4 and 1.2 for 96, 1.6 and 1.3 for 128, 1.85 and
@@ -37,8 +37,7 @@ WEIGHTS = 1 << 23
 class ToeplitzStep:
     """Conv2D with its activation; kernels/toeplitz.py says how. code: of the activation (kernels/fused.py).
 
-    few: the step that fewer images go through. Both save (x, y), so that its backward pass may follow this one's
-    forward pass. Channels and filters must be multiples of tiling.lanes.
+    few: the step that fewer images go through. Channels and filters must be multiples of tiling.lanes.
     """
 
     layer: Conv2D
@@ -60,7 +59,7 @@ class ToeplitzStep:
         return kernel_matrix(self.windows, self.toeplitz.size, x.dtype.name, turned)
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
-        if len(x) < FORWARD_FROM:
+        if len(x) < (TRAINING_FROM if run.keep else PREDICTING_FROM):
             return self.few.forward(x, run)
         y = workspace.empty((len(x), *self.windows.out, self.layer.filters), x.dtype)
         plain = self.code == LINEAR and not self.layer.use_bias
@@ -71,7 +70,7 @@ class ToeplitzStep:
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
         x, y = saved
-        if len(x) < BACKWARD_FROM:
+        if len(x) < TRAINING_FROM:
             return self.few.backward(dy, saved, run, need_dx)
         dz = np.require(dy, requirements=("C", "W"))  # dy until toeplitz_gradient has been there
         dkernel, dbias = kernel_and_bias_grads(self.layer)

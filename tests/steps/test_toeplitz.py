@@ -12,7 +12,7 @@ from minicnn.layers import Conv2D, Dense, Input, Run
 from minicnn.models import Sequential
 from minicnn.steps import toeplitz, toeplitz_kernels
 from minicnn.steps.plan import LayerStep
-from minicnn.steps.toeplitz import BACKWARD_FROM, FORWARD_FROM, ToeplitzStep, toeplitz_rule
+from minicnn.steps.toeplitz import PREDICTING_FROM, TRAINING_FROM, ToeplitzStep, toeplitz_rule
 from minicnn.steps.valid_taps import ValidTapsStep
 from tests.steps.wide_convolutions import (
     LANES,
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: p
 @pytest.fixture
 def any_batch(monkeypatch):
     """The step's own loops from one image on."""
-    for name in ("FORWARD_FROM", "BACKWARD_FROM"):
+    for name in ("PREDICTING_FROM", "TRAINING_FROM"):
         monkeypatch.setattr(toeplitz, name, 1)
 
 
@@ -77,8 +77,8 @@ def test_any_shape(n, size, vectors, window, dilation, activation, dtype, use_bi
     arguments = {"use_bias": use_bias, "dilation_rate": dilation}
     layer = convolution_layer(size, channels, filters, window, activation, dtype, **arguments)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(toeplitz, "FORWARD_FROM", 1)
-        patch.setattr(toeplitz, "BACKWARD_FROM", 1)
+        patch.setattr(toeplitz, "PREDICTING_FROM", 1)
+        patch.setattr(toeplitz, "TRAINING_FROM", 1)
         assert_is_the_layer(layer, n, training=training)
 
 
@@ -108,17 +108,30 @@ def test_many_blocks(size, window, dtype, any_batch):
     assert_is_the_layer(layer, 500)
 
 
-@pytest.mark.parametrize("n", [FORWARD_FROM - 1, FORWARD_FROM, BACKWARD_FROM - 1, BACKWARD_FROM])
-def test_each_way_from_so_many_images_on(n, monkeypatch):
-    """A pass forward of this step is followed by one backward of the other where images are in between."""
+@pytest.fixture
+def ways(monkeypatch):
+    """The step's own kernels, as they are called."""
     ways = []
     for name in ("toeplitz_forward", "toeplitz_gradient"):
         own = getattr(toeplitz, name)
         monkeypatch.setattr(toeplitz, name, lambda *args, own=own, name=name: (ways.append(name), own(*args))[1])
+    return ways
+
+
+@pytest.mark.parametrize("n", [TRAINING_FROM - 1, TRAINING_FROM])
+def test_trains_from_so_many_images_on(n, ways):
+    assert_is_the_layer(convolution_layer(2, 16, 16), n)
+    own = ["toeplitz_forward", "toeplitz_gradient", "toeplitz_forward"]  # the last for dx
+    assert ways == (own if n >= TRAINING_FROM else [])
+
+
+@pytest.mark.parametrize("n", [PREDICTING_FROM - 1, PREDICTING_FROM])
+def test_predicts_from_so_many_images_on(n, ways):
     layer = convolution_layer(2, 16, 16)
-    assert_is_the_layer(layer, n)
-    assert ways.count("toeplitz_gradient") == (n >= BACKWARD_FROM)
-    assert ways.count("toeplitz_forward") == (n >= FORWARD_FROM) + (n >= BACKWARD_FROM)  # dx is one more
+    x, _ = problem(layer, n)
+    got, wanted = (step.forward(x, Run(NUMPY, keep=False))[0] for step in (step_of(layer), LayerStep(layer, 0)))
+    assert_same([got], [wanted], 1e-10)
+    assert ways == (["toeplitz_forward"] if n >= PREDICTING_FROM else [])
 
 
 @pytest.mark.parametrize("activation", sorted(CODES))
@@ -133,7 +146,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(threads):
     results = []
     for count in (1, 2):
         threads(count)
-        results.append(passes(step_of(layer), *problem(layer, BACKWARD_FROM + 1)))
+        results.append(passes(step_of(layer), *problem(layer, TRAINING_FROM + 1)))
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
 
@@ -141,8 +154,8 @@ def test_bits_do_not_depend_on_the_number_of_threads(threads):
 def test_images_give_the_same_bits_in_every_batch_that_is_large_enough():
     layer = convolution_layer(4, 48, 48, 5, dtype="float32")
     x, _ = problem(layer, 150)
-    whole, some = (step_of(layer).forward(part, Run(NUMPY))[0] for part in (x, x[7 : 7 + FORWARD_FROM]))
-    np.testing.assert_array_equal(some, whole[7 : 7 + FORWARD_FROM])
+    whole, some = (step_of(layer).forward(part, Run(NUMPY, keep=False))[0] for part in (x, x[7 : 7 + PREDICTING_FROM]))
+    np.testing.assert_array_equal(some, whole[7 : 7 + PREDICTING_FROM])
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
@@ -236,11 +249,11 @@ def test_chosen_alone():
     model = Sequential([Input(shape=(2, 2, 32)), Conv2D(32, 3, padding="same")], seed=0)
     model.compile("sgd", "mse", steps=["ToeplitzStep"])
     assert [type(step) for step in model.plan().steps] == [ToeplitzStep]
-    x = np.random.default_rng(0).standard_normal((FORWARD_FROM, 2, 2, 32)).astype(np.float32)
-    some, all_of_them = (model.predict(x[:n], batch_size=n, verbose=0) for n in (3, FORWARD_FROM))
+    x = np.random.default_rng(0).standard_normal((PREDICTING_FROM, 2, 2, 32)).astype(np.float32)
+    some, all_of_them = (model.predict(x[:n], batch_size=n, verbose=0) for n in (3, PREDICTING_FROM))
     assert_same([some], [all_of_them[:3]], 1e-5)
 
 
 def test_another_process_finds_all_it_needs_in_the_cache(tmp_path):
     """The cached kernels call machine code by name, which the process must have made."""
-    assert_another_process_finds_all_in_the_cache("ToeplitzStep", (2, 2, 48), BACKWARD_FROM, tmp_path)
+    assert_another_process_finds_all_in_the_cache("ToeplitzStep", (2, 2, 48), TRAINING_FROM, tmp_path)
