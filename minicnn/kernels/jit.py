@@ -111,7 +111,7 @@ class Kernel:
             with np.errstate(all="ignore"):  # compiled code does not warn
                 return run(*args)
         if _forked:
-            with self._blas(), self._notice(run):
+            with self._blas():
                 return run(*args)
         if _pool_is_reentrant and run.overloads:  # kernels have run before: nothing to wait for or to tell
             if _threads is None and self._blas is nullcontext:  # nor to arrange: 3 µs less, of 20 for a small call
@@ -119,11 +119,8 @@ class Kernel:
             with self._blas(), _thread_count():
                 return run(*args)
         _before_the_first_kernel()
-        with self._blas(), _workqueue_guard(), self._notice(run), _thread_count():
+        with self._blas(), _workqueue_guard(), _thread_count():
             return run(*args)
-
-    def _notice(self, run: Any) -> Any:
-        return nullcontext() if run.overloads else notice_of_compiling()
 
     def _dispatcher(self, parallel: bool) -> Any:
         if parallel not in self._dispatchers:
@@ -220,14 +217,14 @@ def _compiled_helper(helper: Callable[..., Any]) -> Any:
 
 
 _PATIENCE = 1.0
-"""Seconds of compiling after which the user is told; loading a kernel from the cache takes a hundredth of that."""
+"""Seconds of compiling after which the user is told."""
 
 _compiling_noticed = False
 
 
 @contextmanager
 def notice_of_compiling() -> Iterator[None]:
-    """Tell the user, once a process, why a first call takes so long, if it does."""
+    """Tell the user, once a process, why a first call takes so long, if it does; linking.py puts it round compiling."""
     timer = threading.Timer(_PATIENCE, _tell_of_compiling)
     timer.daemon = True
     timer.start()

@@ -24,6 +24,8 @@ from llvmlite import binding, ir
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
+from minicnn.kernels.jit import notice_of_compiling
+
 TRIED = (0, 68)
 """The newest version of Numba that this was tried with."""
 
@@ -31,10 +33,18 @@ TRIED = (0, 68)
 def compiler() -> type[Any]:
     """KernelCompiler, or Numba's own where that may not work."""
     version: tuple[int, int] = numba.version_info.short
-    return KernelCompiler if version <= TRIED else Compiler
+    return KernelCompiler if version <= TRIED else NoticedCompiler
 
 
-class KernelCompiler(Compiler):  # type: ignore[misc]
+class NoticedCompiler(Compiler):  # type: ignore[misc]
+    """Numba's compiler, of which the user is told; it is not asked for what the cache has."""
+
+    def compile_extra(self, func: Callable[..., Any]) -> Any:
+        with notice_of_compiling():
+            return super().compile_extra(func)
+
+
+class KernelCompiler(NoticedCompiler):
     """Numba's compiler; what it makes on the way to the kernel's own library are parts.
 
     Numba calls compile_extra with its compiler's lock held, so that no other thread's function becomes a part.

@@ -7,8 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
-import types
 
 import numba
 import numpy as np
@@ -238,25 +236,21 @@ def test_without_a_folder_to_cache_in_kernels_are_compiled_and_the_user_is_warne
     assert serial.signatures == parallel.signatures == []
 
 
-def test_machine_code_is_made_under_the_notice_and_its_errors_are_not_swallowed(monkeypatch, capfd):
-    """Numba's part is played here: real machine code takes seconds."""
-
-    def slow(kind, cache):
-        time.sleep(0.3)
-        if cache:
-            raise RuntimeError(f"{said}: no locator available")
-        return lambda function: types.SimpleNamespace(address=0)
-
-    for name, value in (("_cache_warned", False), ("_compiling_noticed", False), ("_PATIENCE", 0.01)):
+def test_the_user_is_told_of_machine_code_too_and_its_errors_are_not_swallowed(monkeypatch, capfd):
+    functions = {"__name__": "typed"}
+    exec("def nothing(a):\n    pass", functions)  # stands in no file, so that it is compiled and not cached
+    for name, value in (("_cache_warned", False), ("_compiling_noticed", False), ("_PATIENCE", 0.001)):
         monkeypatch.setattr(jit, name, value)
     monkeypatch.setattr(machine_code, "_provided", {})
-    monkeypatch.setattr(machine_code.binding, "add_symbol", lambda name, address: None)
-    monkeypatch.setattr(numba, "cfunc", slow)
-    said = "cannot cache function"
+    monkeypatch.setattr(machine_code, "_MACHINE_CODE", {"nothing": (functions["nothing"], 1, 0)})
     with pytest.warns(MinicnnWarning):
-        machine_code.provide("tile", 4)
+        machine_code.provide("nothing", 4)
     assert capfd.readouterr().err == "minicnn: compiling kernels, once on this machine: some 20 seconds.\n"
-    said = "out of luck"
+
+    def out_of_luck(kind, **options):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(numba, "cfunc", out_of_luck)
     with pytest.raises(RuntimeError, match="out of luck"):
-        machine_code.provide("tile", 8)
-    assert ("tile", 8) not in machine_code._provided
+        machine_code.provide("nothing", 8)
+    assert ("nothing", 8) not in machine_code._provided
