@@ -102,6 +102,12 @@ class Kernel:
         self._dispatchers: dict[bool, Any] = {}
 
     def __call__(self, *args: Any) -> Any:
+        try:
+            return self._call(*args)
+        except SystemError as error:
+            raise _signalled(error) from None
+
+    def _call(self, *args: Any) -> Any:
         for array in args:
             if isinstance(array, np.ndarray) and not array.flags.carray:
                 args = tuple([_plain(a) if isinstance(a, np.ndarray) else a for a in args])
@@ -133,6 +139,17 @@ class Kernel:
     def signatures(self) -> list[Any]:
         """The argument types compiled so far, of the parallel and the serial version."""
         return [s for d in self._dispatchers.values() if d is not self.loops for s in d.signatures]
+
+
+def _signalled(error: BaseException) -> BaseException:
+    """The exception of a signal's handler, KeyboardInterrupt above all, that is behind a SystemError.
+
+    Where it comes while a kernel runs, Numba makes arrays of the results all the same, and Python takes offence at a
+    result that comes with an exception, at each level of calls anew.
+    """
+    while isinstance(error, SystemError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _plain(array: Array) -> Array:

@@ -226,6 +226,35 @@ def test_the_user_is_told_while_kernels_compile_and_only_then(tmp_path):
     assert warm == ""
 
 
+def slow_loops(x):
+    """Half a second or more of additions, each of which waits for the last; then two new arrays."""
+    total = x[0]
+    for k in range(400_000_000):
+        total = total * 0.5 + x[k & 1]
+    return x + total, x - total
+
+
+INTERRUPTED = """
+import os, signal, threading
+import numpy as np
+from minicnn.kernels.jit import compiled
+from tests.kernels.test_jit import slow_loops
+
+kernel, x = compiled(slow_loops), np.ones(2)
+kernel(x)
+threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    kernel(x)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_control_c_while_a_kernel_runs_is_a_keyboard_interrupt():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=300)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
 def test_without_a_folder_to_cache_in_kernels_are_compiled_and_the_user_is_warned_once(monkeypatch):
     monkeypatch.setattr(jit, "_cache_warned", False)
     functions = {"__name__": "typed"}
