@@ -111,9 +111,10 @@ class Evaluator(Feeding):
         calls.on_test_begin()
         if progress is not None:
             progress.start("Evaluate")
+        run = self._inference_run(batches, calls, "test")
         for number, batch in enumerate(islice(batches.epoch(), steps)):
             calls.on_test_batch_begin(number)
-            loss, y_pred = self._test_step(batch)
+            loss, y_pred = self._test_step(batch, run)
             scores = scores or self._scores(batch.y, y_pred)
             scores.update(loss, labels_of(batch), y_pred, batch.sample_weight)
             calls.on_test_batch_end(number, scores.logs() if wanted else None)
@@ -132,11 +133,18 @@ class Evaluator(Feeding):
         calls.on_test_end(scores.logs())
         return scores.logs(prefix)
 
-    def _test_step(self, batch: Batch) -> tuple[float, Array]:
+    def _inference_run(self, batches: Batches, calls: CallbackList, phase: str) -> Run:
+        """The run of all batches of a call. What steps make of the weights is kept from batch to batch, unless the
+        caller's code, a generator or a callback, has its turn in between, and may change them."""
+        callers = any(calls.wants(f"on_{phase}_batch_{moment}") for moment in ("begin", "end"))
+        stay = isinstance(batches, ArrayBatches) and not callers
+        return Run(self.kernels, keep=False, made={} if stay else None)
+
+    def _test_step(self, batch: Batch, run: Run) -> tuple[float, Array]:
         optimizer, loss = self._need_compiled("evaluate")
         plan = self._plan(loss)
         assert plan.loss is not None
-        output = plan.predict(batch.x, Run(self.kernels, keep=False))
+        output = plan.predict(batch.x, run)
         y_true = plan.loss.align(labels_of(batch), output)
         sample_losses, _ = plan.loss.value_and_gradient(y_true, output, self.kernels)
         penalty = self._packed(optimizer).penalty(self.kernels)
@@ -149,7 +157,7 @@ class Evaluator(Feeding):
         self._need_built("test_on_batch")
         batch = self._one_batch(x, y, sample_weight, "test_on_batch")
         with self._engine():
-            loss, y_pred = self._test_step(batch)
+            loss, y_pred = self._test_step(batch, Run(self.kernels, keep=False))
         return returned(self._scored(loss, batch, y_pred), return_dict)
 
     # -- predict
@@ -178,13 +186,14 @@ class Evaluator(Feeding):
         total = length(batches)
         calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=total)
         progress = Progress(level, total)
+        run = self._inference_run(batches, calls, "predict")
         outputs = []
         with self._engine(passes=total):
             calls.on_predict_begin()
             progress.start("Predict")
             for number, batch in enumerate(islice(batches.epoch(), limit)):
                 calls.on_predict_batch_begin(number)
-                outputs.append(self._plan(None).predict(batch.x, Run(self.kernels, keep=False)))
+                outputs.append(self._plan(None).predict(batch.x, run))
                 calls.on_predict_batch_end(number, {"outputs": outputs[-1]})
                 progress.advance()
             progress.finish({})

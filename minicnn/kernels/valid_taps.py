@@ -36,7 +36,7 @@ from minicnn.kernels.taps import Tap, pack_panels, tap_on_map, transpose
 from minicnn.kernels.tiles import Tiling, lines_of_cache, rows_product, whole_vectors, zeroed_lines_of_cache
 from minicnn.typing import Array
 
-DEPTH = 128
+DEPTH = 256
 """Channels of one product: DEPTH rows of the widest panel are 32 KB and stay in the first-level cache."""
 
 COLUMNS = 512

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,7 +26,7 @@ class Run:
     kernels: the set of operations to compute with. training: batch statistics and dropout, or not.
     seed, step, position: dropout's mask is a function of these three and of nothing else; step counts the batches
     trained on, position is the layer's place in the model. keep: whether a backward pass may follow; if not, forward
-    need not keep anything for it.
+    need not keep anything for it. made: of batches that weights stay the same for, what was made of them; else None.
     """
 
     kernels: KernelSet = NUMBA
@@ -35,10 +35,19 @@ class Run:
     step: int = 0
     position: int = 0
     keep: bool = True
+    made: dict[Layer, Array] | None = None
 
     def at(self, position: int) -> Run:
         """The same run, for the layer at this place in the model."""
-        return Run(self.kernels, self.training, self.seed, self.step, position, self.keep)  # replace() takes 2 µs
+        return Run(self.kernels, self.training, self.seed, self.step, position, self.keep, self.made)  # replace(): 2 µs
+
+    def once(self, layer: Layer, make: Callable[[], Array]) -> Array:
+        """make(), an array that follows from the layer's weights: made for the first of several batches alone."""
+        if self.made is None:
+            return make()
+        if layer not in self.made:
+            self.made[layer] = make()
+        return self.made[layer]
 
 
 class Layer:

@@ -17,7 +17,7 @@ from minicnn.kernels.toeplitz import SIZES, Toeplitz, kernel_matrix
 from minicnn.layers import Conv2D, Layer, Run
 from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
 from minicnn.losses import Loss
-from minicnn.steps.toeplitz_kernels import exchanged, toeplitz_forward, toeplitz_gradient
+from minicnn.steps.toeplitz_kernels import exchanged, toeplitz_forward, toeplitz_gradient, toeplitz_weights
 from minicnn.steps.valid_taps import ValidTapsStep, part_on_the_map, valid_taps_rule
 from minicnn.typing import Array, Shape
 
@@ -55,8 +55,11 @@ class ToeplitzStep:
         """How its maps are taken apart."""
         return SIZES[self.windows.oh]
 
-    def _matrix(self, x: Array, turned: bool = False) -> Array:
-        return kernel_matrix(self.windows, self.toeplitz.size, x.dtype.name, turned)
+    def _matrix(self, turned: bool = False) -> Array:
+        return kernel_matrix(self.windows, self.toeplitz.size, self.layer.params["kernel"].dtype.name, turned)
+
+    def _weights(self) -> Array:
+        return toeplitz_weights(self.layer.params["kernel"], self._matrix(), self.tiling)
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         if len(x) < (TRAINING_FROM if run.keep else PREDICTING_FROM):
@@ -64,8 +67,8 @@ class ToeplitzStep:
         y = workspace.empty((len(x), *self.windows.out, self.layer.filters), x.dtype)
         plain = self.code == LINEAR and not self.layer.use_bias
         bias = np.empty(0, x.dtype) if plain else bias_or_zeros(self.layer)
-        kernel = self.layer.params["kernel"]
-        toeplitz_forward(x, kernel, bias, self.code, self._matrix(x), self.toeplitz, self.tiling, y)
+        weights = run.once(self.layer, self._weights)
+        toeplitz_forward(x, weights, bias, self.code, self.toeplitz, self.tiling, y)
         return y, (x, y)
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
@@ -74,15 +77,15 @@ class ToeplitzStep:
             return self.few.backward(dy, saved, run, need_dx)
         dz = np.require(dy, requirements=("C", "W"))  # dy until toeplitz_gradient has been there
         dkernel, dbias = kernel_and_bias_grads(self.layer)
-        transposed = np.ascontiguousarray(self._matrix(x).T)
+        transposed = np.ascontiguousarray(self._matrix().T)
         toeplitz_gradient(x, y, self.code, transposed, self.toeplitz, self.tiling, dz, dkernel, dbias)
         return self._input_gradient(x, dz) if need_dx else None
 
     def _input_gradient(self, x: Array, dz: Array) -> Array:
         """dx: what the kernel turned around makes of dz."""
         dx, no_bias = workspace.empty(x.shape, x.dtype), np.empty(0, x.dtype)
-        kernel, turned = exchanged(self.layer.params["kernel"]), self._matrix(x, turned=True)
-        toeplitz_forward(dz, kernel, no_bias, LINEAR, turned, self.toeplitz, self.tiling, dx)
+        weights = toeplitz_weights(exchanged(self.layer.params["kernel"]), self._matrix(turned=True), self.tiling)
+        toeplitz_forward(dz, weights, no_bias, LINEAR, self.toeplitz, self.tiling, dx)
         return dx
 
     def __str__(self) -> str:

@@ -49,20 +49,29 @@ def exchanged_loops(kernel: Array) -> Array:
     return result
 
 
-def toeplitz_forward_loops(
-    x: Array, kernel: Array, bias: Array, code: int, kernels: Array, toeplitz: Toeplitz, tiling: Tiling, y: Array
-) -> None:
-    """y = f(convolution + bias) for x (N, S, S, C), N at least 1, and kernel (KH, KW, C, F), C and F whole vectors.
+def toeplitz_weights_loops(kernel: Array, kernels: Array, tiling: Tiling) -> Array:
+    """What toeplitz_forward multiplies by, place by place, of the kernel (KH, KW, C, F), C and F whole vectors.
 
-    code: of the activation f (fused.py). bias: empty if there is neither bias nor activation. kernels:
-    toeplitz.kernel_matrix. Overwrites y.
+    kernels: toeplitz.kernel_matrix.
     """
-    n, size, channels, filters = x.shape[0], toeplitz.size, x.shape[3], y.shape[3]
-    places, widest = kernels.shape[0], tiling.widest
-    flat_x, flat_kernel, flat_y = x.reshape(-1), kernel.reshape(-1), y.reshape(-1)
-    weights = lines_of_cache(places * channels * filters, x)
+    channels, filters = kernel.shape[2], kernel.shape[3]
+    weights = lines_of_cache(kernels.shape[0] * channels * filters, kernel)
+    flat_kernel = kernel.reshape(-1)
     for c in prange(channels):
         transform_kernels(flat_kernel, c, channels, filters, kernels, weights, tiling)
+    return weights
+
+
+def toeplitz_forward_loops(
+    x: Array, weights: Array, bias: Array, code: int, toeplitz: Toeplitz, tiling: Tiling, y: Array
+) -> None:
+    """y = f(convolution + bias) for x (N, S, S, C), N at least 1, and the weights that toeplitz_weights made.
+
+    code: of the activation f (fused.py). bias: empty if there is neither bias nor activation. Overwrites y.
+    """
+    n, size, channels, filters = x.shape[0], toeplitz.size, x.shape[3], y.shape[3]
+    places, widest = toeplitz.rank * toeplitz.rank, tiling.widest
+    flat_x, flat_y = x.reshape(-1), y.reshape(-1)
     blocks = blocks_of_images(n, places * (channels + widest) * x.itemsize)
     most = (n + blocks - 1) // blocks
     input_plane, product_plane = odd_lines(most * channels, x.itemsize), odd_lines(most * widest, x.itemsize)
@@ -176,5 +185,6 @@ def toeplitz_gradient_loops(
 
 
 exchanged = compiled(exchanged_loops)
+toeplitz_weights = compiled(toeplitz_weights_loops)
 toeplitz_forward = compiled(toeplitz_forward_loops)
 toeplitz_gradient = compiled(toeplitz_gradient_loops)

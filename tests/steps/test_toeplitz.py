@@ -86,7 +86,7 @@ def test_any_shape(n, size, vectors, window, dilation, activation, dtype, use_bi
 @pytest.mark.parametrize("activation", sorted(CODES))
 def test_the_plain_loops_are_the_same_program(size, activation, any_batch, monkeypatch):
     """Uncompiled, on tiles of a CPU with other vectors: two lanes, at most 3, 2, 0 and 0 rows."""
-    for name in ("toeplitz_forward", "toeplitz_gradient", "exchanged"):
+    for name in ("toeplitz_weights", "toeplitz_forward", "toeplitz_gradient", "exchanged"):
         monkeypatch.setattr(toeplitz, name, getattr(toeplitz_kernels, f"{name}_loops"))
     layer = convolution_layer(size, 2, 6, activation=activation)
     assert_is_the_layer(layer, 3, step_of(layer, Tiling(2, 3, 2, 0, 0, 4)))
@@ -186,7 +186,8 @@ def test_no_images():
 
 
 def test_one_compiled_version_a_dtype(any_batch):
-    for kernel in (toeplitz_kernels.toeplitz_forward, toeplitz_kernels.toeplitz_gradient, toeplitz_kernels.exchanged):
+    for name in ("toeplitz_weights", "toeplitz_forward", "toeplitz_gradient", "exchanged"):
+        kernel = getattr(toeplitz_kernels, name)
         for dtype in ("float32", "float64"):
             for size in (2, 4):
                 layer = convolution_layer(size, LANES[dtype], 2 * LANES[dtype], dtype=dtype)
