@@ -26,7 +26,7 @@ class Run:
     kernels: the set of operations to compute with. training: batch statistics and dropout, or not.
     seed, step, position: dropout's mask is a function of these three and of nothing else; step counts the batches
     trained on, position is the layer's place in the model. keep: whether a backward pass may follow; if not, forward
-    need not keep anything for it. made: of batches that weights stay the same for, what was made of them; else None.
+    need not keep anything for it. made: what `once` keeps for further passes, where weights stay the same; else None.
     """
 
     kernels: KernelSet = NUMBA
