@@ -111,10 +111,9 @@ class Evaluator(Feeding):
         calls.on_test_begin()
         if progress is not None:
             progress.start("Evaluate")
-        run = self._inference_run(batches, calls, "test")
         for number, batch in enumerate(islice(batches.epoch(), steps)):
             calls.on_test_batch_begin(number)
-            loss, y_pred = self._test_step(batch, run)
+            loss, y_pred = self._test_step(batch)
             scores = scores or self._scores(batch.y, y_pred)
             scores.update(loss, labels_of(batch), y_pred, batch.sample_weight)
             calls.on_test_batch_end(number, scores.logs() if wanted else None)
@@ -133,18 +132,11 @@ class Evaluator(Feeding):
         calls.on_test_end(scores.logs())
         return scores.logs(prefix)
 
-    def _inference_run(self, batches: Batches, calls: CallbackList, phase: str) -> Run:
-        """The run of all batches of a call. What steps make of the weights is kept from batch to batch, unless the
-        caller's code, a generator or a callback, has its turn in between, and may change them."""
-        callers = any(calls.wants(f"on_{phase}_batch_{moment}") for moment in ("begin", "end"))
-        stay = isinstance(batches, ArrayBatches) and not callers
-        return Run(self.kernels, keep=False, made={} if stay else None)
-
-    def _test_step(self, batch: Batch, run: Run) -> tuple[float, Array]:
+    def _test_step(self, batch: Batch) -> tuple[float, Array]:
         optimizer, loss = self._need_compiled("evaluate")
         plan = self._plan(loss)
         assert plan.loss is not None
-        output = plan.predict(batch.x, run)
+        output = plan.predict(batch.x, Run(self.kernels, keep=False))
         y_true = plan.loss.align(labels_of(batch), output)
         sample_losses, _ = plan.loss.value_and_gradient(y_true, output, self.kernels)
         penalty = self._packed(optimizer).penalty(self.kernels)
@@ -157,7 +149,7 @@ class Evaluator(Feeding):
         self._need_built("test_on_batch")
         batch = self._one_batch(x, y, sample_weight, "test_on_batch")
         with self._engine():
-            loss, y_pred = self._test_step(batch, Run(self.kernels, keep=False))
+            loss, y_pred = self._test_step(batch)
         return returned(self._scored(loss, batch, y_pred), return_dict)
 
     # -- predict
@@ -172,7 +164,8 @@ class Evaluator(Feeding):
     ) -> Array:
         """The outputs (N, ...) for samples x (N, ...), in inference mode. NaN in x passes through to its own outputs.
 
-        x may also be an iterable of batches, steps of them. Raises NotBuiltError before the model has weights.
+        x may also be an iterable of batches, steps of them. Another thread must not change the weights meanwhile: some
+        batches may be computed with parts of both. Raises NotBuiltError before the model has weights.
         """
         self._need_built("predict")
         level = verbosity(verbose, "predict")
@@ -186,7 +179,7 @@ class Evaluator(Feeding):
         total = length(batches)
         calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=total)
         progress = Progress(level, total)
-        run = self._inference_run(batches, calls, "predict")
+        run = self._predicting_run(batches, calls)
         outputs = []
         with self._engine(passes=total):
             calls.on_predict_begin()
@@ -202,6 +195,13 @@ class Evaluator(Feeding):
             assert self.layers[0].input_shape is not None
             return np.empty((0, *self.output_shape_for(self.layers[0].input_shape)), self.dtype)
         return np.concatenate(outputs)
+
+    def _predicting_run(self, batches: Batches, calls: CallbackList) -> Run:
+        """The run of all batches of predict: steps keep what they make of the weights for the next batch, unless code
+        of the caller's has its turn in between and may change them."""
+        callers = calls.callbacks or not isinstance(batches, ArrayBatches) or self._plan(None).has_callers_layers
+        several = not callers and len(batches) > 1
+        return Run(self.kernels, keep=False, made={} if several else None)
 
     def predict_on_batch(self, x: Any) -> Array:
         """The outputs for one batch."""

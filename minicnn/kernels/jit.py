@@ -105,7 +105,8 @@ class Kernel:
         try:
             return self._call(*args)
         except SystemError as error:
-            raise _signalled(error) from None
+            behind = _signalled(error)
+        raise behind
 
     def _call(self, *args: Any) -> Any:
         for array in args:
@@ -142,12 +143,12 @@ class Kernel:
 
 
 def _signalled(error: BaseException) -> BaseException:
-    """The exception of a signal's handler, KeyboardInterrupt above all, that is behind a SystemError.
+    """The exception of a signal's handler, KeyboardInterrupt above all, that is behind a SystemError; or the error.
 
-    Where it comes while a kernel runs, Numba makes arrays of the results all the same, and Python takes offence at a
-    result that comes with an exception, at each level of calls anew.
+    If a signal comes while a kernel runs, its handler raises when Numba makes arrays of the results. Numba returns them
+    nevertheless, and of that Python makes a SystemError, once for each level of calls.
     """
-    while isinstance(error, SystemError) and error.__cause__ is not None:
+    while isinstance(error, SystemError) and error.__cause__ is not None and "with an exception set" in str(error):
         error = error.__cause__
     return error
 
@@ -241,7 +242,8 @@ _compiling_noticed = False
 
 @contextmanager
 def notice_of_compiling() -> Iterator[None]:
-    """Tell the user, once a process, why a first call takes so long, if it does; linking.py puts it round compiling."""
+    """Tell the user, once a process, why a first call takes so long: linking.py's and machine_code.py's compiling is
+    done in it."""
     timer = threading.Timer(_PATIENCE, _tell_of_compiling)
     timer.daemon = True
     timer.start()

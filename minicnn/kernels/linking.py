@@ -31,13 +31,13 @@ TRIED = (0, 68)
 
 
 def compiler() -> type[Any]:
-    """KernelCompiler, or Numba's own where that may not work."""
+    """KernelCompiler; where that may not work, Numba's own, which the user is told of as well."""
     version: tuple[int, int] = numba.version_info.short
     return KernelCompiler if version <= TRIED else NoticedCompiler
 
 
 class NoticedCompiler(Compiler):  # type: ignore[misc]
-    """Numba's compiler, of which the user is told; it is not asked for what the cache has."""
+    """Numba's compiler; the user is told if it takes long. Numba does not call it for what its cache holds."""
 
     def compile_extra(self, func: Callable[..., Any]) -> Any:
         with notice_of_compiling():

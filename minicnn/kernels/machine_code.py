@@ -11,8 +11,7 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from minicnn.kernels.jit import cached_if_possible, renamed_for_the_cache
-from minicnn.kernels.linking import NoticedCompiler
+from minicnn.kernels.jit import cached_if_possible, notice_of_compiling, renamed_for_the_cache
 from minicnn.kernels.llvm import emit_pooled, emit_tiles, emit_transforms
 
 
@@ -96,9 +95,8 @@ def _provide(name: str, itemsize: int) -> Any:
     pointer = types.CPointer(dtype)  # type: ignore[attr-defined]
     kind = types.void(*[pointer] * pointers, *[types.intp] * integers)
     function = renamed_for_the_cache(function, globals())
-    compiled = cached_if_possible(
-        lambda cache: numba.cfunc(kind, cache=cache, pipeline_class=NoticedCompiler)(function)
-    )
+    with notice_of_compiling():
+        compiled = cached_if_possible(lambda cache: numba.cfunc(kind, cache=cache)(function))
     binding.add_symbol(_symbol(name, dtype), compiled.address)
     return compiled
 

@@ -37,9 +37,9 @@ from minicnn.kernels.tiles import Tiling, lines_of_cache, rows_product, whole_ve
 from minicnn.typing import Array
 
 DEPTH = 256
-"""Channels of one product. DEPTH rows of the widest panel, 64 KB, are read from the second-level cache, which a tile's
-products leave time for. Half as many stay in the first, but the sums are read and written twice as often: 1.03 times
-as long for 4096x4096 at batch 256, as long at 128 (an AMD EPYC)."""
+"""Channels of one product. DEPTH rows of the widest panel, 64 KB with AVX-512, come from the second-level cache, fast
+enough for the products. Half as many stay in the first, but then sums are read and written twice as often: a dense
+layer 4096x4096 takes 1.03 times as long for 256 images, and the same time for 128 (an AMD EPYC)."""
 
 COLUMNS = 512
 """Filters that one task packs at once, at most. Short runs of memory are read at half the speed of long ones."""

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one pass through a model needs to know. Layers read it and never change it.
+    """What one pass through a model needs to know. Layers read it and never change it, but for what `once` keeps.
 
     kernels: the set of operations to compute with. training: batch statistics and dropout, or not.
     seed, step, position: dropout's mask is a function of these three and of nothing else; step counts the batches
     trained on, position is the layer's place in the model. keep: whether a backward pass may follow; if not, forward
-    need not keep anything for it. made: what `once` keeps for further passes, where weights stay the same; else None.
+    need not keep anything for it. made: arrays that `once` keeps between batches; None if weights may change there.
     """
 
     kernels: KernelSet = NUMBA
@@ -42,7 +42,10 @@ class Run:
         return Run(self.kernels, self.training, self.seed, self.step, position, self.keep, self.made)  # replace(): 2 µs
 
     def once(self, layer: Layer, make: Callable[[], Array]) -> Array:
-        """make(), an array that follows from the layer's weights: made for the first of several batches alone."""
+        """make(), an array that follows from the layer's weights; kept for further batches if `made` is a dict.
+
+        One array a layer.
+        """
         if self.made is None:
             return make()
         if layer not in self.made:

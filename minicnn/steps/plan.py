@@ -124,6 +124,11 @@ class Plan:
     loss: Loss | None = None
     output: Activation | None = None
 
+    @property
+    def has_callers_layers(self) -> bool:
+        """Whether code of the caller's runs in a pass."""
+        return any(isinstance(step, CallersLayerStep) for step in self.steps)
+
     def forward(self, x: Array, run: Run) -> tuple[Array, list[Any]]:
         """The last step's output, and what each step saved for backward."""
         saved = []

@@ -9,7 +9,7 @@ from minicnn.callbacks import Callback
 from minicnn.kernels import NUMPY
 from minicnn.kernels.fused import CODES
 from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
-from minicnn.layers import Conv2D, Dense, Input, Run
+from minicnn.layers import Conv2D, Dense, Input, Layer, Run
 from minicnn.models import Sequential
 from minicnn.steps import toeplitz, toeplitz_kernels
 from minicnn.steps.plan import LayerStep
@@ -246,65 +246,72 @@ def test_what_is_not_taken(layer, shape):
     assert ruled(layer, shape) is None
 
 
-def scores(model, x, **arguments):
-    """What predict and evaluate, in batches of PREDICTING_FROM, make of x: the two ends of three batches."""
-    y = np.zeros((len(x), 2, 2, 32))
-    predicted = model.predict(x, batch_size=PREDICTING_FROM, verbose=0, **arguments)
-    loss = model.evaluate(x, y, batch_size=PREDICTING_FROM, verbose=0, **arguments)
-    return predicted[:3], predicted[-3:], np.atleast_1d(loss)
-
-
-@pytest.fixture
-def model():
-    model = Sequential([Input(shape=(2, 2, 32)), Conv2D(32, 3, padding="same")], seed=0)
-    model.compile("sgd", "mse")
-    return model
-
-
 X = np.random.default_rng(0).standard_normal((3 * PREDICTING_FROM, 2, 2, 32)).astype(np.float32)
 
 
-def test_weights_are_transformed_once_for_the_batches_of_a_call_and_anew_for_the_next(model, monkeypatch):
-    made, own = [], toeplitz.toeplitz_weights
-    monkeypatch.setattr(toeplitz, "toeplitz_weights", lambda *args: (made.append(1), own(*args))[1])
-    before = scores(model, X)
-    assert len(made) == 2  # predict and evaluate
-    model.set_weights([2 * array for array in model.get_weights()])
-    for ours, factor, theirs in zip(scores(model, X), (2, 2, 4), before, strict=True):
-        np.testing.assert_allclose(ours, factor * theirs, rtol=1e-5)
+class Doubling(Layer):
+    """A caller's own: after each batch the weights of the convolution before it are doubled."""
+
+    def forward(self, x, run):
+        self.convolution.params["kernel"] *= 2
+        return x, None
+
+
+def predicting(*following):
+    """A model whose outputs are proportional to its weights."""
+    layers = [Conv2D(32, 3, padding="same"), *following]
+    return Sequential([Input(shape=(2, 2, 32)), *layers], seed=0)
 
 
 def double(model):
     model.set_weights([2 * array for array in model.get_weights()])
 
 
-@pytest.mark.parametrize(("hook", "number"), [("batch_begin", 2), ("batch_end", 1)])
-def test_weights_that_a_callback_changes_before_the_last_batch_count_there(model, hook, number):
+def three_batches(model, **arguments):
+    """The first numbers that it predicts of each batch of X."""
+    return model.predict(X, batch_size=PREDICTING_FROM, verbose=0, **arguments)[::PREDICTING_FROM]
+
+
+def test_weights_are_transformed_once_for_the_batches_of_a_call_and_anew_for_the_next(monkeypatch):
+    made, own = [], toeplitz.toeplitz_weights
+    monkeypatch.setattr(toeplitz, "toeplitz_weights", lambda *args: (made.append(1), own(*args))[1])
+    model = predicting()
+    before = three_batches(model)
+    assert len(made) == 1
+    double(model)
+    np.testing.assert_allclose(three_batches(model), 2 * before, rtol=1e-5, atol=1e-6)
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(("hook", "number"), [("on_predict_batch_begin", 2), ("on_predict_batch_end", 1)])
+def test_weights_that_a_callback_changes_between_batches_count(hook, number):
     def change(self, batch, logs=None):
         if batch == number:
             double(self.model)
 
-    first, last, _ = scores(model, X)
-    callback = type("Doubling", (Callback,), {f"on_predict_{hook}": change, f"on_test_{hook}": change})()
-    predicted = model.predict(X, batch_size=PREDICTING_FROM, verbose=0, callbacks=[callback])
-    np.testing.assert_array_equal(predicted[:3], first)
-    np.testing.assert_allclose(predicted[-3:], 2 * last, rtol=1e-5)
-    thirds = np.split(X, 3)
-    losses = [model.evaluate(x, np.zeros_like(x), verbose=0) for x in thirds]
-    changed = model.evaluate(X, np.zeros_like(X), batch_size=PREDICTING_FROM, verbose=0, callbacks=[callback])
-    np.testing.assert_allclose(changed, (losses[0] + losses[1] + 4 * losses[2]) / 3, rtol=1e-5)
+    model = predicting()
+    wanted = three_batches(model) * np.reshape([1, 1, 2], (3, 1, 1, 1))
+    changed = three_batches(model, callbacks=[type("Changing", (Callback,), {hook: change})()])
+    np.testing.assert_allclose(changed, wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_weights_that_the_source_of_batches_changes_count(model):
+def test_weights_that_a_layer_of_the_callers_changes_count():
+    model = predicting(Doubling())
+    model.layers[-1].convolution = model.layers[-2]
+    wanted = three_batches(predicting()) * np.reshape([1, 2, 4], (3, 1, 1, 1))
+    np.testing.assert_allclose(three_batches(model), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_that_the_source_of_batches_changes_count():
     def batches():
         for x in np.split(X, 3):
             yield (x,)
             double(model)
 
-    first, last, _ = scores(model, X)
-    predicted = model.predict(batches(), verbose=0)
-    np.testing.assert_array_equal(predicted[:3], first)
-    np.testing.assert_allclose(predicted[-3:], 4 * last, rtol=1e-5)
+    model = predicting()
+    wanted = three_batches(model) * np.reshape([1, 2, 4], (3, 1, 1, 1))
+    changed = model.predict(batches(), verbose=0)[::PREDICTING_FROM]
+    np.testing.assert_allclose(changed, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_chosen_alone():
