@@ -22,11 +22,14 @@ from minicnn.models import Sequential, load_model  # from keras.models import Se
 from minicnn.optimizers import Adam  # from tensorflow.keras.optimizers import Adam
 from minicnn.utils import to_categorical  # from tensorflow.keras.utils import to_categorical
 
-# The sheet has none of these four lines. The folder is made now, so that no training is lost where that fails.
+# The sheet has none of these seven lines. The folder is made now, so that no training is lost where that fails.
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--quick", action="store_true", help="5000 images and 2 epochs: does all work?")
 args = parser.parse_args()
-os.makedirs("out/keras_drop_in", exist_ok=True)
+try:
+    os.makedirs("out/keras_drop_in", exist_ok=True)
+except OSError as error:
+    parser.error(f"cannot make the folder out/keras_drop_in: {error.strerror}")
 
 try:
     (X_train, y_train), (X_test, y_test) = load_data()
