@@ -218,7 +218,8 @@ def test_the_drop_in_is_the_sheets_code():
     if text is None:
         pytest.skip("no shared/seed; set MINICNN_SHARED to the folder that has the exercise sheet in seed/")
     original = tokens(sheet.script(text))
-    code = (EXAMPLES / "keras_drop_in.py").read_text().partition("\ntry:\n    (X_train")[2].replace("epochs=epochs", "epochs=30")
+    code = (EXAMPLES / "keras_drop_in.py").read_text().partition("\ntry:\n    (X_train")[2]
+    code = code.replace("epochs=epochs", "epochs=30")
     blocks = [block for block in code.split("\n\n") if "these" not in block]
     assert len(blocks) > 12
     for block in blocks:

@@ -230,7 +230,7 @@ def test_the_user_is_told_while_kernels_compile_and_only_then(tmp_path):
 
 
 def slow_loops(x):
-    """Half a second or more of additions, each of which waits for the last; then two new arrays."""
+    """Half a second of additions, each of which waits for the last; then two new arrays."""
     total = x[0]
     for k in range(400_000_000):
         total = total * 0.5 + x[k & 1]
@@ -245,9 +245,10 @@ from tests.kernels.test_jit import slow_loops
 
 kernel, x = compiled(slow_loops), np.ones(2)
 kernel(x)
-threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
-    kernel(x)
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    for _ in range(100):  # however late the signal comes, a kernel runs
+        kernel(x)
 except KeyboardInterrupt:
     print("interrupted")
 """
@@ -255,8 +256,7 @@ except KeyboardInterrupt:
 
 def test_control_c_while_a_kernel_runs_is_a_keyboard_interrupt():
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=300)
-    assert done.stdout == "interrupted\n"
-    assert "SystemError" not in done.stderr  # which may hold the notice of compiling
+    assert done.stdout == "interrupted\n", done.stderr
 
 
 SAID = "<function f> returned a result with an exception set"
