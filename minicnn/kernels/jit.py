@@ -242,8 +242,7 @@ _compiling_noticed = False
 
 @contextmanager
 def notice_of_compiling() -> Iterator[None]:
-    """Tell the user, once a process, why a first call takes so long: linking.py's and machine_code.py's compiling is
-    done in it."""
+    """Tell the user, once a process, that kernels are compiled, if it takes long. Compiling is done in it."""
     timer = threading.Timer(_PATIENCE, _tell_of_compiling)
     timer.daemon = True
     timer.start()

@@ -23,11 +23,13 @@ from tests.steps.wide_convolutions import (
     assert_another_process_finds_all_in_the_cache,
     assert_goes_without_dx_and_frozen,
     assert_gradients_are_differences,
+    assert_one_version_a_dtype,
     assert_same,
     passes,
     problem,
 )
 
+KERNELS = ("toeplitz_weights", "toeplitz_forward", "toeplitz_gradient", "exchanged")
 pytestmark = pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: plans never have this step here")
 
 
@@ -87,7 +89,7 @@ def test_any_shape(n, size, vectors, window, dilation, activation, dtype, use_bi
 @pytest.mark.parametrize("activation", sorted(CODES))
 def test_the_plain_loops_are_the_same_program(size, activation, any_batch, monkeypatch):
     """Uncompiled, on tiles of a CPU with other vectors: two lanes, at most 3, 2, 0 and 0 rows."""
-    for name in ("toeplitz_weights", "toeplitz_forward", "toeplitz_gradient", "exchanged"):
+    for name in KERNELS:
         monkeypatch.setattr(toeplitz, name, getattr(toeplitz_kernels, f"{name}_loops"))
     layer = convolution_layer(size, 2, 6, activation=activation)
     assert_is_the_layer(layer, 3, step_of(layer, Tiling(2, 3, 2, 0, 0, 4)))
@@ -187,13 +189,11 @@ def test_no_images():
 
 
 def test_one_compiled_version_a_dtype(any_batch):
-    for name in ("toeplitz_weights", "toeplitz_forward", "toeplitz_gradient", "exchanged"):
-        kernel = getattr(toeplitz_kernels, name)
-        for dtype in ("float32", "float64"):
-            for size in (2, 4):
-                layer = convolution_layer(size, LANES[dtype], 2 * LANES[dtype], dtype=dtype)
-                passes(step_of(layer), *problem(layer, 3))
-        assert len(kernel.signatures) == 2
+    layers = [
+        convolution_layer(size, lanes, 2 * lanes, dtype=dtype) for dtype, lanes in LANES.items() for size in (2, 4)
+    ]
+    kernels = [getattr(toeplitz_kernels, name) for name in KERNELS]
+    assert_one_version_a_dtype(kernels, map(step_of, layers), 3)
 
 
 class Mine(Conv2D):
@@ -316,11 +316,10 @@ def test_weights_that_the_source_of_batches_changes_count():
 
 def test_chosen_alone():
     """It runs few images through the taps, though ValidTapsStep was not chosen."""
-    model = Sequential([Input(shape=(2, 2, 32)), Conv2D(32, 3, padding="same")], seed=0)
+    model = predicting()
     model.compile("sgd", "mse", steps=["ToeplitzStep"])
     assert [type(step) for step in model.plan().steps] == [ToeplitzStep]
-    x = np.random.default_rng(0).standard_normal((PREDICTING_FROM, 2, 2, 32)).astype(np.float32)
-    some, all_of_them = (model.predict(x[:n], batch_size=n, verbose=0) for n in (3, PREDICTING_FROM))
+    some, all_of_them = (model.predict(X[:n], batch_size=n, verbose=0) for n in (3, PREDICTING_FROM))
     assert_same([some], [all_of_them[:3]], 1e-5)
 
 

@@ -27,6 +27,7 @@ from tests.steps.wide_convolutions import (
     assert_another_process_finds_all_in_the_cache,
     assert_goes_without_dx_and_frozen,
     assert_gradients_are_differences,
+    assert_one_version_a_dtype,
     assert_same,
     passes,
     problem,
@@ -267,12 +268,10 @@ def test_without_dx_and_frozen():
 
 
 def test_one_compiled_version_a_dtype():
-    for kernel in (winograd_kernels.winograd_forward, winograd_kernels.winograd_gradient):
-        for dtype in ("float32", "float64"):
-            for size in (4, 7):
-                layer = convolution_layer((size, size, LANES[dtype]), 2 * LANES[dtype], dtype=dtype)
-                passes(step_of(layer), *problem(layer, FEW + 1))
-        assert len(kernel.signatures) == 2
+    shapes = [(size, lanes, dtype) for dtype, lanes in LANES.items() for size in (4, 7)]
+    layers = [convolution_layer((size, size, lanes), 2 * lanes, dtype=dtype) for size, lanes, dtype in shapes]
+    kernels = [winograd_kernels.winograd_forward, winograd_kernels.winograd_gradient]
+    assert_one_version_a_dtype(kernels, map(step_of, layers), FEW + 1)
 
 
 class Gentle(Activation):

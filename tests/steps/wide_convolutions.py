@@ -91,6 +91,13 @@ def assert_goes_without_dx_and_frozen(step):
     assert_same(passes(step, x, dy)[1:2], wanted[1:2], 1e-10)
 
 
+def assert_one_version_a_dtype(kernels, steps, images):
+    """After passes of steps of both dtypes, and of several sizes."""
+    for step in steps:
+        passes(step, *problem(step.layers[0], images))
+    assert [len(kernel.signatures) for kernel in kernels] == [2] * len(kernels)
+
+
 def assert_another_process_finds_all_in_the_cache(step, shape, count, cache):
     """A model of one Conv2D of 3x3 that the named step takes, trained on `count` images in two processes."""
     code = (
