@@ -1,6 +1,8 @@
 """BLAS keeps to one thread while kernels run, and the caller's setting comes back."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -118,3 +120,32 @@ def test_a_child_forked_inside_a_block_has_the_callers_setting(callers_setting):
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert counts() == {1}
     assert blas_threads() == callers_setting
+
+
+ALONE = """
+import sys
+import numpy as np
+{before}
+from minicnn import layers, models
+model = models.Sequential([layers.Input((6,)), layers.Dense(3)])
+model.compile("sgd", "mse")
+x, y = np.ones((4, 6), np.float32), np.ones((4, 3), np.float32)
+model.train_on_batch(x, y)
+print("scipy.linalg" in sys.modules)
+import scipy.linalg
+import scipy.linalg.cython_blas as blas
+from scipy.linalg import cython_blas
+assert blas is cython_blas is sys.modules["scipy.linalg.cython_blas"] and "dgemm" in blas.__pyx_capi__
+assert scipy.linalg.norm(np.array([3.0, 4.0])) == 5
+model.train_on_batch(x, y)
+"""
+
+
+ELSEWHERE = "from minicnn.kernels import blas; blas.PathFinder = type('', (), {'find_spec': lambda *a: None})"
+
+
+@pytest.mark.parametrize(("before", "package"), [("", "False"), ("import scipy.linalg", "True"), (ELSEWHERE, "True")])
+def test_blas_comes_without_the_rest_of_scipys_linear_algebra(before, package):
+    code = ALONE.format(before=before)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout.split()) == (0, [package]), done.stderr
