@@ -5,12 +5,11 @@ this and 23 ms without, one of the sheet's first model 18 and 52. Kernels theref
 themselves and call BLAS from each of their own threads.
 """
 
-import importlib
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from typing import Any
@@ -64,13 +63,11 @@ def _load_blas() -> None:
 
         spec = PathFinder.find_spec(name, [os.path.join(folder, "linalg") for folder in scipy.__path__])
         if spec is not None and spec.loader is not None:
-            module = sys.modules[name] = module_from_spec(spec)
-            try:
+            with suppress(ImportError):  # the statement below says what is wrong
+                module = module_from_spec(spec)
                 spec.loader.exec_module(module)
-            except BaseException:
-                del sys.modules[name]
-                raise
-    importlib.import_module(name)
+                sys.modules[name] = module
+    import scipy.linalg.cython_blas
 
 
 def _leave() -> None:

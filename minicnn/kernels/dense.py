@@ -2,7 +2,8 @@
 
 Throughout: x (N, I), kernel (I, O), bias (O,), y and dy (N, O), code an activation of fused.py. Cost: N·I·O
 multiply-adds for each product. Small layers run as blocks of samples on BLAS, large ones as the convolution that they
-are on a map of one pixel (valid_taps.py), or for a sample or two eight rows of the kernel at a time.
+are on a map of one pixel (valid_taps.py). Forward, a sample or two take eight rows of a large kernel at a time, and few
+take it by rank updates (dense_updates.py).
 
 A last layer of 10 outputs reaches 3 to 10 % of its limit with 84 or 512 inputs and 9 to 22 with 1600 or 4096
 (bench/results/kernels.json): its rows fill 10 of 16 lanes, and each number of x is used ten times only. Layers like
@@ -15,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from minicnn.geometry import Windows
+from minicnn.kernels.dense_updates import dense_updated, updates_pay
 from minicnn.kernels.fused import LINEAR, activate_in_place, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
-from minicnn.kernels.tiles import tiling_for
+from minicnn.kernels.tiles import tiling_for, update_rank
 from minicnn.kernels.valid_taps import valid_taps_backward_numba, valid_taps_numba
 from minicnn.typing import Array
 
@@ -237,11 +239,14 @@ def is_large(inputs: int, outputs: int) -> bool:
 
 def dense_activated(x: Array, kernel: Array, bias: Array, code: int) -> Array:
     """y = f(x · kernel + bias), the fastest way for these shapes."""
-    tiling = tiling_for(x.itemsize) if is_large(*kernel.shape) and len(x) else None
+    inputs, outputs = kernel.shape
+    tiling = tiling_for(x.itemsize) if is_large(inputs, outputs) and len(x) else None
     if tiling is None:
         return (dense_few_numba if len(x) <= FEW else dense_blocked_numba)(x, kernel, bias, code)
     if len(x) <= FEW:
         return dense_streamed_numba(x, kernel, bias, code)
+    if updates_pay(len(x), inputs, outputs, tiling.lanes):
+        return dense_updated(x, kernel, bias, code, tiling.lanes, update_rank(x.itemsize))
     pixels, taps = x.reshape(len(x), 1, 1, -1), kernel.reshape(1, 1, *kernel.shape)
     return valid_taps_numba(pixels, taps, bias, ONE_PIXEL, code, tiling).reshape(len(x), len(bias))
 

@@ -16,7 +16,8 @@ van de Geijn 2008, "Anatomy of high-performance matrix multiplication"), emitted
 A pooled tile is the same nest, with four sums for each result, one for each window of a 2x2 pool, of which it stores
 the largest or the mean: what a pool leaves of a convolution never goes through memory. A tile transform
 (winograd.py, toeplitz.py) is straight code: it loads the numbers of a tile, a vector of channels each, adds and
-subtracts them as the matrices say, and stores.
+subtracts them as the matrices say, and stores. A rank update holds the rows of b in registers instead of the sums, for
+as many rows of a and c as there are.
 
 Against the blocked im2col and np.dot it makes LeNet's convolutions 3 to 5 times as fast (those products are too small
 for BLAS to warm up on) and needs no im2col buffer anywhere. machine_code.py makes functions of it that kernels call.
@@ -39,17 +40,19 @@ class VectorUnit:
     """What a CPU computes with: bytes of one vector register, and the largest tile that its registers hold.
 
     rows: by the number of vectors a row (index 0 is one vector), how many rows of accumulators fit beside one row
-    of b and a broadcast value. pooled: the same for pooled tiles, whose rows take four times the registers.
+    of b and a broadcast value. pooled: the same for pooled tiles, whose rows take four times the registers. rank: how
+    many rows of b, one vector each, an update holds.
     """
 
     width: int
     rows: tuple[int, ...]
     pooled: tuple[int, ...]
+    rank: int
 
 
-AVX512 = VectorUnit(64, (16, 14, 9, 6), (6, 3))  # 32 registers
-AVX2 = VectorUnit(32, (12, 6), (2,))  # 16 registers
-NEON = VectorUnit(16, (16, 14, 9, 6), (6, 3))  # 32 registers
+AVX512 = VectorUnit(64, (16, 14, 9, 6), (6, 3), 16)  # 32 registers
+AVX2 = VectorUnit(32, (12, 6), (2,), 8)  # 16 registers
+NEON = VectorUnit(16, (16, 14, 9, 6), (6, 3), 16)  # 32 registers
 
 
 def vector_unit() -> VectorUnit | None:
@@ -181,6 +184,37 @@ def emit_transforms(  # type: ignore[no-untyped-def]
     return signature, codegen
 
 
+@intrinsic
+def emit_updates(typingctx, a, b, c, a_row, b_row, rank, rows):  # type: ignore[no-untyped-def]
+    """For either rank: load its rows of b, then pass by the rows of a and c. Every other product makes a second sum."""
+    signature = types.void(a, b, c, *[types.intp] * 4)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        unit, vector = _unit_and_vector(context, a.dtype)
+        pa, pb, pc, a_row, b_row, rank, rows = args
+        end = builder.append_basic_block("end")
+        jump = builder.switch(rank, end)
+        for size in (1, unit.rank):
+            block = builder.append_basic_block(f"update_{size}")
+            jump.add_case(_number(size), block)
+            inside = ir.IRBuilder(block)
+            fma = _fused_multiply_add(inside, vector)
+            held = [_load(inside, vector, _place(inside, vector, pb, b_row, k, 0)) for k in range(size)]
+            with cgutils.for_range(inside, rows) as loop:
+                row = inside.gep(pa, [inside.mul(loop.index, a_row)])
+                place = inside.gep(pc, [inside.mul(loop.index, _number(vector.count))])
+                sums = [_load(inside, vector, place), ir.Constant(vector, [0.0] * vector.count)]
+                for k in range(size):
+                    value = _spread(inside, vector, inside.load(inside.gep(row, [_number(k)])))
+                    sums[k % 2] = inside.call(fma, [value, held[k], sums[k % 2]])
+                _store(inside, inside.fadd(*sums), place)
+            inside.branch(end)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
 def _at(builder: Any, array: Any, start: Any, row: Any, i: int, column: Any, j: int) -> Any:
     """The address of the number at start + i·row + j·column."""
     offset = builder.add(builder.mul(row, _number(i)), builder.mul(column, _number(j)))
@@ -219,8 +253,7 @@ class _Nest:
 
         builder.position_at_end(inner)
         at_inner = _phis(builder, {**at_outer, "count": _number(0)}, outer)
-        name = f"llvm.fma.v{vector.count}{'f32' if vector.element == ir.FloatType() else 'f64'}"
-        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+        fma = _fused_multiply_add(builder, vector)
         row = [_load(builder, vector, builder.gep(at_inner["b"], [offset])) for offset in b_offsets]
         sums = {}
         for m, offset in enumerate(a_offsets):
@@ -237,6 +270,11 @@ class _Nest:
         builder.cbranch(builder.icmp_signed("<", following["count"], self.counts[1]), outer, done)
         builder.position_at_end(done)
         return sums
+
+
+def _fused_multiply_add(builder: Any, vector: Any) -> Any:
+    name = f"llvm.fma.v{vector.count}{'f32' if vector.element == ir.FloatType() else 'f64'}"
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
 
 
 def _phis(builder: Any, values: dict[Any, Any], block: Any) -> dict[Any, Any]:
@@ -316,7 +354,7 @@ def _pool(builder: Any, vector: Any, windows: dict[Any, Any], averaging: Any) ->
 
 
 def _unit_and_vector(context: Any, dtype: Any) -> tuple[VectorUnit, Any]:
-    unit = vector_unit() or VectorUnit(16, (4,), (1,))
+    unit = vector_unit() or VectorUnit(16, (4,), (1,), 4)
     real = context.get_data_type(dtype)
     return unit, ir.VectorType(real, unit.width // context.get_abi_sizeof(real))
 

@@ -12,7 +12,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from minicnn.kernels.jit import cached_if_possible, notice_of_compiling, renamed_for_the_cache
-from minicnn.kernels.llvm import emit_pooled, emit_tiles, emit_transforms
+from minicnn.kernels.llvm import emit_pooled, emit_tiles, emit_transforms, emit_updates
 
 
 @intrinsic
@@ -46,6 +46,14 @@ def tile_transform(  # type: ignore[no-untyped-def]
     integer = types.intp
     signature = types.void(a, *[integer] * 4, b, *[integer] * 7)
     return signature, _call("transform", (0, 5), (2, 3, 4, 7, 8, 9, 10, 11, 12))
+
+
+@intrinsic
+def rank_update(typingctx, a, a0, a_row, b, b0, b_row, c, c0, rank, rows, lanes):  # type: ignore[no-untyped-def]
+    """tiles.rank_update for compiled code: the same arguments. lanes are the CPU's."""
+    integer = types.intp
+    signature = types.void(a, *[integer] * 2, b, *[integer] * 2, c, *[integer] * 4)
+    return signature, _call("update", (0, 3, 6), (2, 5, 8, 9))
 
 
 def _call(name: str, arrays: tuple[int, ...], numbers: tuple[int, ...]) -> Any:
@@ -117,9 +125,14 @@ def _transforms(a, b, a_row, a_column, a_tile, b_row, b_column, b_tile, kind, ti
     emit_transforms(a, b, a_row, a_column, a_tile, b_row, b_column, b_tile, kind, tiles, columns)
 
 
+def _updates(a, b, c, a_row, b_row, rank, rows):  # type: ignore[no-untyped-def]
+    emit_updates(a, b, c, a_row, b_row, rank, rows)
+
+
 _MACHINE_CODE: dict[str, tuple[Any, int, int]] = {
     "tile": (_tiles, 3, 11),
     "pooled": (_pooled, 4, 14),
     "transform": (_transforms, 2, 9),
+    "update": (_updates, 3, 4),
 }
 """What `provide` makes: the function, and the numbers of its arrays and of its integers."""

@@ -92,6 +92,29 @@ def pooled_tile_product(
             c[c0 + m * c_row + f] = pooled
 
 
+@generated
+def rank_update(
+    a: Array, a0: int, a_row: int, b: Array, b0: int, b_row: int, c: Array, c0: int, rank: int, rows: int, lanes: int
+) -> None:
+    """A product added to any number of rows of one vector each, by a few rows of b that stay in registers.
+
+        c[m, f] += Σ over k < rank of a[m, k] · b[k, f]
+
+    for m < rows and f < lanes, where a[m, k] is the number at a0 + m·a_row + k of the array a taken flat, b[k, f] that
+    at b0 + k·b_row + f, and c[m, f] that at c0 + m·lanes + f. rank is update_rank's or 1, lanes Tiling.lanes.
+
+    It is tile_product turned about: there the results stay in registers and b comes from the cache, for every tile
+    anew, here b is read once and may lie far away, its rows kilobytes apart.
+    """
+    a, b, c = a.reshape(-1), b.reshape(-1), c.reshape(-1)
+    for m in range(rows):
+        for f in range(lanes):
+            total = c[c0 + m * lanes + f]
+            for k in range(rank):
+                total += a[a0 + m * a_row + k] * b[b0 + k * b_row + f]
+            c[c0 + m * lanes + f] = total
+
+
 INPUTS, OUTPUTS, GRADIENTS = 0, 1, 2
 """The kinds of tile_transform for Winograd's convolution, by the place of their matrix in SIDES."""
 
@@ -236,6 +259,17 @@ def with_transforms(tiling: Tiling, itemsize: int) -> Tiling:
 
     machine_code.provide("transform", itemsize)
     return tiling
+
+
+@cache
+def update_rank(itemsize: int) -> int:
+    """The rank of rank_update for elements of itemsize bytes, on a CPU that tiling_for has a tiling for."""
+    from minicnn.kernels import llvm, machine_code
+
+    unit = llvm.vector_unit()
+    assert unit is not None
+    machine_code.provide("update", itemsize)
+    return unit.rank
 
 
 def _tiling(name: str, itemsize: int) -> Tiling | None:

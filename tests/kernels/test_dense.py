@@ -51,10 +51,12 @@ def test_versions_agree(n, inputs, outputs, dtype, seed, need_dx):
     assert_versions_agree(n, inputs, outputs, dtype, seed, need_dx)
 
 
-@pytest.fixture
-def everything_is_large(monkeypatch):
-    """Tile products and streaming for layers of any size."""
+@pytest.fixture(params=[False, True], ids=["tiles", "updates"])
+def everything_is_large(request, monkeypatch):
+    """Tile products and streaming for layers of any size, or updates where outputs are whole vectors."""
     monkeypatch.setattr(dense, "is_large", lambda inputs, outputs: True)
+    if request.param:
+        monkeypatch.setattr(dense, "updates_pay", lambda n, inputs, outputs, lanes: outputs % lanes == 0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

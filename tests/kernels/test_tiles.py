@@ -15,10 +15,12 @@ from minicnn.kernels.tiles import (
     lines_of_cache,
     pooled_rows_product,
     pooled_tiling_for,
+    rank_update,
     rows_product,
     tile_product,
     tile_transform,
     tiling_for,
+    update_rank,
     with_transforms,
     zeroed_lines_of_cache,
 )
@@ -139,12 +141,43 @@ def assert_transform_is_the_definition(dtype):
                 np.testing.assert_allclose(got, expected, rtol=bound, atol=bound)
 
 
+def update_loops(a, b, c, rank, rows, lanes):
+    """c (rows, lanes) from a (rows, rank + 2) and b (rank, lanes + 3), a number before each."""
+    rank_update(a, 1, rank + 2, b, 1, lanes + 3, c, 1, rank, rows, lanes)
+
+
+update = compiled(update_loops)
+
+
+def assert_update_is_the_definition(dtype):
+    """Both ranks, for no row and several."""
+    itemsize, rng = np.dtype(dtype).itemsize, np.random.default_rng(0)
+    lanes, bound = tiling_for(itemsize).lanes, 40 * np.finfo(dtype).eps
+    for rank in (update_rank(itemsize), 1):
+        for rows in (0, 1, 3, 4, 9):
+            a = rng.standard_normal(1 + rows * (rank + 2)).astype(dtype)
+            b = rng.standard_normal(1 + rank * (lanes + 3)).astype(dtype)
+            before = rng.standard_normal(2 + rows * lanes).astype(dtype)
+            expected = before.astype(float)
+            factors = (
+                a[1:].reshape(rows, rank + 2)[:, :rank].astype(float),
+                b[1:].reshape(rank, -1)[:, :lanes].astype(float),
+            )
+            expected[1:-1] += (factors[0] @ factors[1]).reshape(-1)
+            for function in (update, update_loops):
+                got = before.copy()
+                function(a, b, got, rank, rows, lanes)
+                np.testing.assert_allclose(got, expected, rtol=bound, atol=bound)
+                np.testing.assert_array_equal(got[[0, -1]], before[[0, -1]])
+
+
 @pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: there is no generated tile product here")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_tile(dtype):
     assert_is_the_definition(dtype)
     assert_pooled_is_the_definition(dtype)
     assert_transform_is_the_definition(dtype)
+    assert_update_is_the_definition(dtype)
 
 
 @pytest.mark.skipif(
@@ -155,10 +188,11 @@ def test_every_tile_with_avx2(tmp_path):
         "from tests.kernels.test_tiles import assert_is_the_definition as check;"
         "from tests.kernels.test_tiles import assert_pooled_is_the_definition as check_pooled;"
         "from tests.kernels.test_tiles import assert_transform_is_the_definition as check_transform;"
+        "from tests.kernels.test_tiles import assert_update_is_the_definition as check_update;"
         "from minicnn.kernels import tiles;"
         "assert tiles.tiling_for(4).lanes == 8; "
         "check('float32'); check('float64'); check_pooled('float32'); check_pooled('float64');"
-        "check_transform('float32'); check_transform('float64')"
+        "check_transform('float32'); check_transform('float64'); check_update('float32'); check_update('float64')"
     )
     settings = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2, "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **settings}, capture_output=True, text=True)

@@ -17,10 +17,12 @@ from minicnn.steps.plan import LayerStep, LogitsStep, layer_rule, logits_rule, m
 WIDTHS = st.sampled_from([1, 2, 5, 16, 33, 70])
 
 
-@pytest.fixture(params=[False, True], ids=["small", "large"])
+@pytest.fixture(params=["small", "large", "updated"])
 def size(request, monkeypatch):
     """Each way of computing, for layers of any size."""
-    monkeypatch.setattr(dense, "is_large", lambda inputs, outputs: request.param)
+    monkeypatch.setattr(dense, "is_large", lambda inputs, outputs: request.param != "small")
+    if request.param == "updated":
+        monkeypatch.setattr(dense, "updates_pay", lambda n, inputs, outputs, lanes: outputs % lanes == 0)
     return request.param
 
 
@@ -111,7 +113,7 @@ def test_a_cpu_without_a_vector_unit_takes_blas_for_large_layers(monkeypatch):
 @pytest.mark.parametrize("samples", [2, 3])
 def test_gradients_against_differences(size, activation, samples):
     """Through two such steps, so that dx is checked by the first one's kernel; every entry."""
-    layers = [Dense(5, activation=activation), Dense(3)]
+    layers = [Dense(8, activation=activation), Dense(3)]
     model = Sequential([Input(shape=(4,)), *layers], seed=3, dtype="float64")
     model.compile("sgd", "mse", steps=["DenseStep"])
     assert [type(step) for step in model.plan().steps] == [DenseStep, DenseStep]
@@ -121,7 +123,7 @@ def test_gradients_against_differences(size, activation, samples):
 
 
 def test_bits_do_not_depend_on_the_number_of_threads(size, threads):
-    layer = built(Dense(150, activation="relu"), 333, "float32")
+    layer = built(Dense(160, activation="relu"), 333, "float32")
     results = []
     for count in (1, 2):
         threads(count)
