@@ -199,9 +199,9 @@ class Evaluator(Feeding):
     def _predicting_run(self, batches: Batches, calls: CallbackList) -> Run:
         """The run of all batches of predict: steps keep what they make of the weights for the next batch, unless code
         of the caller's has its turn in between and may change them."""
-        callers = calls.callbacks or not isinstance(batches, ArrayBatches) or self._plan(None).has_callers_layers
-        several = not callers and len(batches) > 1
-        return Run(self.kernels, keep=False, made={} if several else None)
+        several = isinstance(batches, ArrayBatches) and len(batches) > 1
+        keeping = several and not calls.callbacks and not self._plan(None).has_callers_layers
+        return Run(self.kernels, keep=False, made={} if keeping else None)
 
     def predict_on_batch(self, x: Any) -> Array:
         """The outputs for one batch."""
