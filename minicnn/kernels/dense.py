@@ -5,9 +5,9 @@ multiply-adds for each product. Small layers run as blocks of samples on BLAS, l
 are on a map of one pixel (valid_taps.py). Forward, a sample or two take eight rows of a large kernel at a time, and few
 take it by rank updates (dense_updates.py).
 
-A last layer of 10 outputs reaches 3 to 10 % of its limit with 84 or 512 inputs and 9 to 22 with 1600 or 4096
+A last layer of 10 outputs reaches 3 to 17 % of its limit with 84 or 512 inputs and 9 to 34 with 1600 or 4096
 (bench/results/kernels.json): its rows fill 10 of 16 lanes, and each number of x is used ten times only. Layers like
-LeNet's 400x120 reach 25 to 50 %, too small for BLAS to warm up on; on tile products instead, with the outputs filled up
+LeNet's 400x120 reach 25 to 69 %, too small for BLAS to warm up on; on tile products instead, with the outputs filled up
 to whole vectors, they take 0.9 of the time forward and 1.6 to 1.9 times as long back.
 """
 

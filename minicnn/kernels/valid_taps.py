@@ -17,12 +17,12 @@ is slower on these sizes.) Work is dealt out in parts that follow from the shape
 one order. Gained on two cores of an AVX-512 Xeon at batch 128, forward and backward: the four small convolutions of the
 sheet's AlexNet take 24 ms instead of 222 with blocked im2col and BLAS, its dense layer 4096x4096 42 instead of 94.
 
-Of its limit there that dense layer's forward pass reached 70 % at batch 256, 49 at 128 and 43 at 64, with products half
-as deep (DEPTH): packing its 64 MB takes 2.7 ms of each pass, however many images share them, and no product runs
-meanwhile. (Packed once for many batches they are read from memory all the same: 1.02 times as fast.) Backward it is 53
-to 55 %, for 128 MB that are read and written, and 48 to 59 on the AlexNets' convolutions. One image or two go through
-few_images.py where filters are whole vectors, and the AlexNets' convolutions from 48 images on, in training from 96,
-through toeplitz.py.
+Of its limit that dense layer reaches 86 to 99 % on an AMD EPYC at batch 128 and 256 (bench/results/kernels.json). On
+the Xeon, whose products run half as fast again, it was 49 to 70 forward, with products half as deep (DEPTH), and 53 to
+55 back: packing its 64 MB takes 2.7 ms of each pass there, however many images share them, and no product runs
+meanwhile. (Packed once for many batches they are read from memory all the same: 1.02 times as fast.) One image or two
+go through few_images.py where filters are whole vectors, few through a large dense layer by dense_updates.py, and the
+AlexNets' convolutions from 48 images on, in training from 96, through toeplitz.py.
 
 Source of the product for each tap: Vasudevan, Anderson and Gregg 2017, "Parallel multi channel convolution using
 general matrix multiplication". Here the taps in the padding are left out of it.
