@@ -27,47 +27,12 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-import numba
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from minicnn.kernels.tiles import SIDES
-
-
-@dataclass(frozen=True)
-class VectorUnit:
-    """What a CPU computes with: bytes of one vector register, and the largest tile that its registers hold.
-
-    rows: by the number of vectors a row (index 0 is one vector), how many rows of accumulators fit beside one row
-    of b and a broadcast value. pooled: the same for pooled tiles, whose rows take four times the registers. rank: how
-    many rows of b, one vector each, an update holds.
-    """
-
-    width: int
-    rows: tuple[int, ...]
-    pooled: tuple[int, ...]
-    rank: int
-
-
-AVX512 = VectorUnit(64, (16, 14, 9, 6), (6, 3), 16)  # 32 registers
-AVX2 = VectorUnit(32, (12, 6), (2,), 8)  # 16 registers
-NEON = VectorUnit(16, (16, 14, 9, 6), (6, 3), 16)  # 32 registers
-
-
-def vector_unit() -> VectorUnit | None:
-    """The vector unit of the CPU that Numba compiles for; None if it has no fused multiply-add on vectors."""
-    if binding.get_process_triple().startswith(("aarch64", "arm64")):
-        return NEON  # a part of every 64-bit ARM, whether LLVM lists it or not
-    if numba.config.CPU_NAME == "generic":
-        return None
-    named = numba.config.CPU_FEATURES
-    features = set(named.split(",")) if named else {f"+{k}" for k, v in binding.get_host_cpu_features().items() if v}
-    if "+avx512f" in features:
-        return AVX512
-    if {"+avx2", "+fma"} <= features:
-        return AVX2
-    return None
+from minicnn.kernels.vector_unit import VectorUnit, vector_unit
 
 
 @intrinsic
@@ -315,17 +280,31 @@ def _turned_windows(builder: Any, nest: _Nest, bias: Any, rows: Any, halves: Any
 
 
 def _zeros_or_loaded(builder: Any, vector: Any, places: dict[Any, Any], loading: Any) -> dict[Any, Any]:
-    """For each place zeros, or what is in memory there. Leaves builder where both ways meet."""
-    start, append = builder.block, builder.function.append_basic_block
-    reading, begin = append("reading"), append("begin")
-    builder.cbranch(loading, reading, begin)
+    """For each place zeros, or what is in memory there. Leaves builder where both ways meet.
+
+    With zeros the line of cache is fetched meanwhile, for the store at the end: the gradient of a kernel 4096x4096,
+    which lies in memory, takes 0.76 of the time with 32 samples and 0.91 with 128 (an AMD EPYC).
+    """
+    reading, fetching, begin = map(builder.function.append_basic_block, ("reading", "fetching", "begin"))
+    builder.cbranch(loading, reading, fetching)
     builder.position_at_end(reading)
     held = {t: _load(builder, vector, place) for t, place in places.items()}
     builder.branch(begin)
+    builder.position_at_end(fetching)
+    for place in places.values():
+        _fetch_to_write(builder, place)
+    builder.branch(begin)
     builder.position_at_end(begin)
-    initial = _phis(builder, dict.fromkeys(places, ir.Constant(vector, [0.0] * vector.count)), start)
+    initial = _phis(builder, dict.fromkeys(places, ir.Constant(vector, [0.0] * vector.count)), fetching)
     _add_incoming(initial, held, reading)
     return initial
+
+
+def _fetch_to_write(builder: Any, place: Any) -> None:
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(prefetch, [builder.bitcast(place, byte), *(ir.Constant(number, k) for k in (1, 3, 1))])
 
 
 def _pool(builder: Any, vector: Any, windows: dict[Any, Any], averaging: Any) -> dict[Any, Any]:

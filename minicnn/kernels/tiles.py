@@ -264,18 +264,18 @@ def with_transforms(tiling: Tiling, itemsize: int) -> Tiling:
 @cache
 def update_rank(itemsize: int) -> int:
     """The rank of rank_update for elements of itemsize bytes, on a CPU that tiling_for has a tiling for."""
-    from minicnn.kernels import llvm, machine_code
+    from minicnn.kernels import machine_code, vector_unit
 
-    unit = llvm.vector_unit()
+    unit = vector_unit.vector_unit()
     assert unit is not None
     machine_code.provide("update", itemsize)
     return unit.rank
 
 
 def _tiling(name: str, itemsize: int) -> Tiling | None:
-    from minicnn.kernels import llvm, machine_code  # import Numba
+    from minicnn.kernels import machine_code, vector_unit  # import Numba
 
-    unit = llvm.vector_unit()
+    unit = vector_unit.vector_unit()
     if unit is None:
         return None
     machine_code.provide(name, itemsize)

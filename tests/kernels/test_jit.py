@@ -18,7 +18,7 @@ import pytest
 import minicnn
 from minicnn.errors import ConfigError, MinicnnWarning
 from minicnn.geometry import place_windows
-from minicnn.kernels import NUMBA, convolution, jit, llvm, machine_code
+from minicnn.kernels import NUMBA, convolution, jit, machine_code, vector_unit
 from minicnn.kernels.dropout import dropout_key
 from minicnn.kernels.jit import Kernel, compiled, get_num_threads, prange, set_num_threads
 from tests.small_models import trained_and_predicted
@@ -202,7 +202,7 @@ def test_one_signature_a_dtype():
             many[name] = kernel.signatures
     assert not many
     assert len(NUMBA.conv2d.signatures) == 2  # the test looked at something
-    if llvm.vector_unit() is not None:
+    if vector_unit.vector_unit() is not None:
         assert minicnn.steps.winograd_kernels.winograd_forward.signatures
 
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from minicnn.kernels import llvm
+from minicnn.kernels import vector_unit
 from minicnn.kernels.jit import compiled
 from minicnn.kernels.tiles import (
     SIDES,
@@ -241,16 +241,16 @@ def test_lines_of_cache(dtype):
 @pytest.mark.parametrize(
     ("triple", "features", "unit"),
     [
-        ("aarch64-unknown-linux-gnu", "", llvm.NEON),  # LLVM may list no feature of an ARM
-        ("arm64-apple-darwin24.1.0", "+v8a", llvm.NEON),
-        ("x86_64-unknown-linux-gnu", "+avx2,+fma", llvm.AVX2),
-        ("x86_64-unknown-linux-gnu", "+avx2,+fma,+avx512f", llvm.AVX512),
+        ("aarch64-unknown-linux-gnu", "", vector_unit.NEON),  # LLVM may list no feature of an ARM
+        ("arm64-apple-darwin24.1.0", "+v8a", vector_unit.NEON),
+        ("x86_64-unknown-linux-gnu", "+avx2,+fma", vector_unit.AVX2),
+        ("x86_64-unknown-linux-gnu", "+avx2,+fma,+avx512f", vector_unit.AVX512),
         ("x86_64-unknown-linux-gnu", "+sse2", None),
     ],
 )
 def test_the_vector_unit_of_a_cpu(triple, features, unit, monkeypatch):
-    monkeypatch.setattr(llvm.binding, "get_process_triple", lambda: triple)
-    monkeypatch.setattr(llvm.binding, "get_host_cpu_features", dict)
-    monkeypatch.setattr(llvm.numba.config, "CPU_NAME", None)
-    monkeypatch.setattr(llvm.numba.config, "CPU_FEATURES", features)
-    assert llvm.vector_unit() is unit
+    monkeypatch.setattr(vector_unit.binding, "get_process_triple", lambda: triple)
+    monkeypatch.setattr(vector_unit.binding, "get_host_cpu_features", dict)
+    monkeypatch.setattr(vector_unit.numba.config, "CPU_NAME", None)
+    monkeypatch.setattr(vector_unit.numba.config, "CPU_FEATURES", features)
+    assert vector_unit.vector_unit() is unit

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minicnn import Sequential, activations
-from minicnn.kernels import llvm
+from minicnn.kernels import vector_unit
 from minicnn.kernels.tiles import pooled_tiling_for, tiling_for
 from minicnn.layers import BatchNormalization, Conv2D, Dense, Flatten, Input, MaxPooling2D, Run
 from minicnn.steps.convolution import ConvolutionStep
@@ -12,7 +12,7 @@ from minicnn.steps.plan import FUSED
 from minicnn.steps.winograd import WinogradStep
 from tests.small_models import images_for_every_fused_step, with_every_fused_step
 
-needs_a_vector_unit = pytest.mark.skipif(llvm.vector_unit() is None, reason="no vector unit: no such steps here")
+needs_a_vector_unit = pytest.mark.skipif(vector_unit.vector_unit() is None, reason="no vector unit: no such steps here")
 
 
 def test_an_exchanged_activation_is_obeyed():
@@ -52,7 +52,7 @@ def test_the_model_with_every_fused_step_has_them_all():
 
 @pytest.fixture
 def no_vector_unit(monkeypatch):
-    monkeypatch.setattr(llvm, "vector_unit", lambda: None)
+    monkeypatch.setattr(vector_unit, "vector_unit", lambda: None)
     for tiling in (tiling_for, pooled_tiling_for):
         tiling.cache_clear()
     yield
