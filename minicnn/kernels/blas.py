@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from typing import Any
@@ -53,8 +53,8 @@ def _load_blas() -> None:
 
     It is found in scipy.linalg's folder and imported alone, before the package, whose __init__ imports all of linear
     algebra: 0.12 of the 0.5 s that a process takes to its first training step. Numba looks it up by this name, and so
-    does any later import statement. (Only as an attribute of the package is it not there, after a later
-    "import scipy.linalg".)
+    does any later import statement. But where scipy.linalg is imported afterwards, scipy.linalg.cython_blas.x fails, as
+    the module is no attribute of the package; "from scipy.linalg import cython_blas" works.
     """
     name = "scipy.linalg.cython_blas"
     package, _, _ = name.rpartition(".")
@@ -63,10 +63,14 @@ def _load_blas() -> None:
 
         spec = PathFinder.find_spec(name, [os.path.join(folder, "linalg") for folder in scipy.__path__])
         if spec is not None and spec.loader is not None:
-            with suppress(ImportError):  # the statement below says what is wrong
-                module = module_from_spec(spec)
-                spec.loader.exec_module(module)
-                sys.modules[name] = module
+            module = module_from_spec(spec)
+            try:
+                if package not in sys.modules:  # no other thread has begun to import it meanwhile
+                    spec.loader.exec_module(module)
+                    sys.modules[name] = module
+            except Exception:  # the statement below says what is wrong, if anything is
+                if sys.modules.get(name) is module:
+                    del sys.modules[name]
     import scipy.linalg.cython_blas
 
 

@@ -2,8 +2,8 @@
 
 Throughout: x (N, I), kernel (I, O), bias (O,), y and dy (N, O), code an activation of fused.py. Cost: N·I·O
 multiply-adds for each product. Small layers run as blocks of samples on BLAS, large ones as the convolution that they
-are on a map of one pixel (valid_taps.py). Forward, a sample or two take eight rows of a large kernel at a time, and few
-take it by rank updates (dense_updates.py).
+are on a map of one pixel (valid_taps.py). The forward pass of a large layer reads eight rows of the kernel at a time
+for a sample or two, and makes rank updates for few (dense_updates.py).
 
 A last layer of 10 outputs reaches 3 to 17 % of its limit with 84 or 512 inputs and 9 to 34 with 1600 or 4096
 (bench/results/kernels.json): its rows fill 10 of 16 lanes, and each number of x is used ten times only. Layers like

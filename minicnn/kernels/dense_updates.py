@@ -26,21 +26,24 @@ from minicnn.kernels.tiles import lines_of_cache, rank_update, zeroed_lines_of_c
 from minicnn.typing import Array
 
 COLUMNS = 1024
-"""Outputs of one task at most: a row of them is a page of memory."""
+"""Outputs of one task at most: in float32 a row of them is a page of memory."""
 
 SAMPLES = 256
 """Samples of one task at most."""
 
 SUMS = 1 << 17
-"""Numbers of y that one task holds at once, at most: half a megabyte, in the second-level cache."""
+"""Numbers of y that one task holds at once, at most: in float32 half a megabyte, in the second-level cache."""
+
+FOR_A_SAMPLE = 1 << 18
+"""Numbers of the kernel for each sample, from which this is faster than tile products on a packed kernel."""
 
 TASKS = 4
 """Into how many parts the outputs are cut at least."""
 
 
 def updates_pay(samples: int, inputs: int, outputs: int, lanes: int) -> bool:
-    """Whether this is faster than tile products on a packed kernel: for outputs that are whole vectors."""
-    return outputs % lanes == 0 and inputs * outputs >= samples << 18
+    """Whether the outputs are whole vectors, and the kernel so large that this is the faster way."""
+    return outputs % lanes == 0 and inputs * outputs >= FOR_A_SAMPLE * samples
 
 
 @inlined

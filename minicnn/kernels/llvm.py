@@ -151,7 +151,10 @@ def emit_transforms(  # type: ignore[no-untyped-def]
 
 @intrinsic
 def emit_updates(typingctx, a, b, c, a_row, b_row, rank, rows):  # type: ignore[no-untyped-def]
-    """For either rank: load its rows of b, then pass by the rows of a and c. Every other product makes a second sum."""
+    """For either rank: load its rows of b, then pass by the rows of a and c.
+
+    Every other product goes into a second sum, so that two run at once: a multiply-add waits for the one before it.
+    """
     signature = types.void(a, b, c, *[types.intp] * 4)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -291,8 +294,9 @@ def _zeros_or_loaded(builder: Any, vector: Any, places: dict[Any, Any], loading:
     held = {t: _load(builder, vector, place) for t, place in places.items()}
     builder.branch(begin)
     builder.position_at_end(fetching)
-    for place in places.values():
-        _fetch_to_write(builder, place)
+    for (_, v), place in places.items():
+        if v % (64 // _size_of(vector)) == 0:  # once a line of cache
+            _fetch_to_write(builder, place)
     builder.branch(begin)
     builder.position_at_end(begin)
     initial = _phis(builder, dict.fromkeys(places, ir.Constant(vector, [0.0] * vector.count)), fetching)
@@ -336,6 +340,11 @@ def _unit_and_vector(context: Any, dtype: Any) -> tuple[VectorUnit, Any]:
     unit = vector_unit() or VectorUnit(16, (4,), (1,), 4)
     real = context.get_data_type(dtype)
     return unit, ir.VectorType(real, unit.width // context.get_abi_sizeof(real))
+
+
+def _size_of(vector: Any) -> int:
+    """In bytes."""
+    return vector.count * (4 if vector.element == ir.FloatType() else 8)
 
 
 def _number(value: int) -> Any:

@@ -96,15 +96,15 @@ def pooled_tile_product(
 def rank_update(
     a: Array, a0: int, a_row: int, b: Array, b0: int, b_row: int, c: Array, c0: int, rank: int, rows: int, lanes: int
 ) -> None:
-    """A product added to any number of rows of one vector each, by a few rows of b that stay in registers.
+    """Adds the product of a few rows of b, which stay in registers, to any number of rows of c, each one vector long.
 
         c[m, f] += Σ over k < rank of a[m, k] · b[k, f]
 
     for m < rows and f < lanes, where a[m, k] is the number at a0 + m·a_row + k of the array a taken flat, b[k, f] that
     at b0 + k·b_row + f, and c[m, f] that at c0 + m·lanes + f. rank is update_rank's or 1, lanes Tiling.lanes.
 
-    It is tile_product turned about: there the results stay in registers and b comes from the cache, for every tile
-    anew, here b is read once and may lie far away, its rows kilobytes apart.
+    It is tile_product turned about. There the results stay in registers, and b comes from the cache for each tile anew.
+    Here b is read once; it may lie far away, and its rows kilobytes apart.
     """
     a, b, c = a.reshape(-1), b.reshape(-1), c.reshape(-1)
     for m in range(rows):
@@ -240,7 +240,7 @@ def whole_vectors(count: int, lanes: int) -> int:
 
 @cache
 def tiling_for(itemsize: int) -> Tiling | None:
-    """The tiling for elements of itemsize bytes on this CPU; None where it has no vector unit that llvm.py knows.
+    """The tiling for elements of itemsize bytes on this CPU; None where vector_unit.py knows no vector unit of it.
 
     Kernels take it as an argument, so that none runs before the machine code it calls is there.
     """
@@ -263,7 +263,10 @@ def with_transforms(tiling: Tiling, itemsize: int) -> Tiling:
 
 @cache
 def update_rank(itemsize: int) -> int:
-    """The rank of rank_update for elements of itemsize bytes, on a CPU that tiling_for has a tiling for."""
+    """The rank of rank_update for elements of itemsize bytes, on a CPU that tiling_for has a tiling for.
+
+    Kernels take it as an argument, so that none runs before the machine code that it calls is there.
+    """
     from minicnn.kernels import machine_code, vector_unit
 
     unit = vector_unit.vector_unit()

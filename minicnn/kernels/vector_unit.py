@@ -1,4 +1,4 @@
-"""What the CPU computes with, of which follow the sizes of all tiles: the code that llvm.py generates is for this."""
+"""What the CPU computes with: the sizes of all tiles follow from it, and the code that llvm.py generates."""
 
 from dataclasses import dataclass
 

@@ -141,11 +141,37 @@ model.train_on_batch(x, y)
 """
 
 
-ELSEWHERE = "from minicnn.kernels import blas; blas.PathFinder = type('', (), {'find_spec': lambda *a: None})"
+REPLACED = """
+import types
+from importlib.machinery import PathFinder
+from minicnn.kernels import blas
+
+def fail(*args):
+    raise RuntimeError("this loader fails")
+
+def others_import_first(spec, make=blas.module_from_spec):
+    import scipy.linalg
+    return make(spec)
+
+def found_but_fails(name, path):
+    spec = PathFinder.find_spec(name, path)
+    spec.loader.exec_module = fail
+    return spec
+
+"""
+NOT_THERE = REPLACED + "blas.PathFinder = types.SimpleNamespace(find_spec=lambda *args: None)"
+FAILS = REPLACED + "blas.PathFinder = types.SimpleNamespace(find_spec=found_but_fails)"
+A_THREAD_IS_FASTER = REPLACED + "blas.module_from_spec = others_import_first"
+NOT_ASKED = REPLACED + "import scipy.linalg; blas.PathFinder = types.SimpleNamespace(find_spec=fail)"
 
 
-@pytest.mark.parametrize(("before", "package"), [("", "False"), ("import scipy.linalg", "True"), (ELSEWHERE, "True")])
+@pytest.mark.parametrize(
+    ("before", "package"),
+    [("", "False"), (NOT_THERE, "True"), (FAILS, "True"), (A_THREAD_IS_FASTER, "True"), (NOT_ASKED, "True")],
+    ids=["alone", "not there", "fails", "a thread is faster", "not asked"],
+)
 def test_blas_comes_without_the_rest_of_scipys_linear_algebra(before, package):
-    code = ALONE.format(before=before)
+    """Or with it, where it was there already or cannot be imported alone."""
+    code = ALONE.replace("{before}", before)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout.split()) == (0, [package]), done.stderr

@@ -69,10 +69,10 @@ def test_nan_and_infinity_stay_in_their_own_samples():
 
 
 def test_where_it_is_taken(monkeypatch):
-    """A layer like AlexNet's for few samples; not for many, nor for a kernel that fits a cache or odd outputs."""
+    """A large layer for few samples; not for many, nor for two, nor with odd outputs or a kernel that fits a cache."""
     taken = []
     monkeypatch.setattr(dense, "dense_updated", lambda x, kernel, *rest: taken.append((len(x), kernel.shape)) or x)
-    shapes = [(3, (2048, 512)), (4, (2048, 512)), (5, (2048, 512)), (3, (2048, 513)), (3, (512, 512))]
+    shapes = [(n, (2048, 512)) for n in (3, 4, 5, 2)] + [(3, (2048, 513)), (3, (512, 512))]
     for n, shape in shapes:
         x, kernel = np.zeros((n, shape[0]), np.float32), np.zeros(shape, np.float32)
         dense.dense_activated(x, kernel, np.zeros(shape[1], np.float32), LINEAR)

@@ -243,6 +243,7 @@ import numpy as np
 from minicnn.kernels.jit import compiled
 from tests.kernels.test_jit import slow_loops
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started with it ignored
 kernel, x = compiled(slow_loops), np.ones(2)
 kernel(x)
 try:

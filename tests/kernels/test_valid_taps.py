@@ -81,6 +81,8 @@ def small_blocks(monkeypatch):
     """Blocks so small that small problems have several of each."""
     for name, value in (("DEPTH", 2), ("COLUMNS", 4), ("SUMS", 8), ("CHANNELS", 3), ("GROUP", 2), ("DZ_BYTES", 32)):
         monkeypatch.setattr(valid_taps, name, value)
+    monkeypatch.setattr(valid_taps, "PAGE", 16)  # rows of an even number of filters, or of four
+    monkeypatch.setattr(valid_taps, "ROWS", 2)
 
 
 def test_plain_loops(small_blocks):
@@ -116,6 +118,7 @@ def test_compiled(problem, need_dx):
         (33, (4, 3, 49), 257, (5, 5), (1, 1)),
         (9, (4, 4, 300), 80, (3, 3), (2, 2)),
         (3, (1, 1, 520), 600, (1, 1), (1, 1)),  # a dense layer
+        (20, (1, 1, 200), 1024, (1, 1), (1, 1)),  # its rows whole pages
     ],
 )
 def test_many_channels_and_filters(n, shape, filters, size, strides, dtype):
