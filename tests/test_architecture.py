@@ -59,7 +59,7 @@ LATE = {"matplotlib", "sklearn", "pooch", "tqdm", "numba", "scipy", "threadpoolc
 """Slow to import, or needed by few: imported in the functions that use them. So is saving, and h5py with it."""
 
 GENERATING = ("kernels.linking", "kernels.llvm", "kernels.machine_code", "kernels.vector_unit")
-"""What makes machine code, or asks for whom, and is imported late."""
+"""What makes machine code, or tells for which CPU, and is imported late."""
 
 COMMAND_LINE = {"typer", "rich"}
 """What the command line alone imports."""

@@ -12,8 +12,8 @@ samples, which are small, pass by:
 where the inputs of a block lie side by side for all samples, and the sums in the second-level cache. The next vectors
 are the numbers beside, and so the rows of the kernel are as many streams that the CPU fetches ahead.
 
-Gained on two cores of an AMD EPYC with AVX-512, over packing (valid_taps.py): a layer 4096x4096 is 1.6 to 1.7 times as
-fast with 3 to 16 samples, 1.4 with 32, 1.1 with 64, and from 128 on neither way is; predicting with the sheet's
+Gained on two cores of an AMD EPYC with AVX-512, over packing (valid_taps.py): a layer 4096x4096 is 1.6 to 1.9 times as
+fast with 3 to 16 samples, 1.3 to 1.4 with 32, 1.1 with 64, and from 128 on neither way is; predicting with the sheet's
 alexnet_mnist in batches of 32, the size that predict takes unless told, takes 0.8 of the time. Kernels that fit a cache
 are faster by tile products, which do not store their results for each block of inputs.
 """
@@ -22,11 +22,13 @@ import numpy as np
 
 from minicnn.kernels.fused import activate
 from minicnn.kernels.jit import compiled, inlined, prange
+from minicnn.kernels.taps import pack_panels
 from minicnn.kernels.tiles import lines_of_cache, rank_update, zeroed_lines_of_cache
 from minicnn.typing import Array
 
 COLUMNS = 1024
-"""Outputs of one task at most: in float32 a row of them is a page of memory."""
+"""Outputs of one task at most: in float32 a row of them is a page of memory. Half as many, as in valid_taps.py, take
+1.25 times as long for 4 samples and 1.05 times for 32 (4096x4096)."""
 
 SAMPLES = 256
 """Samples of one task at most."""
@@ -44,15 +46,6 @@ TASKS = 4
 def updates_pay(samples: int, inputs: int, outputs: int, lanes: int) -> bool:
     """Whether the outputs are whole vectors, and the kernel so large that this is the faster way."""
     return outputs % lanes == 0 and inputs * outputs >= FOR_A_SAMPLE * samples
-
-
-@inlined
-def pack_inputs(x: Array, first: int, packed: Array) -> None:
-    """packed (N, rank): the inputs from `first` on."""
-    n, rank = packed.shape
-    for r in range(n):
-        for k in range(rank):
-            packed[r, k] = x[r, first + k]
 
 
 @inlined
@@ -93,7 +86,7 @@ def dense_updated_blocked(x: Array, kernel: Array, bias: Array, code: int, lanes
     y = np.empty((n, outputs), x.dtype)
     packed = lines_of_cache(inputs // rank * n * rank, x).reshape(inputs // rank, n, rank)
     for block in prange(inputs // rank):
-        pack_inputs(x, block * rank, packed[block])
+        pack_panels(x, 0, n, block * rank, (block + 1) * rank, packed[block : block + 1])
     parts = (n + SAMPLES - 1) // SAMPLES
     columns = max(1, min(COLUMNS, outputs // TASKS, SUMS // min(n, SAMPLES)) // lanes) * lanes
     blocks = (outputs + columns - 1) // columns

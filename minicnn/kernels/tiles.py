@@ -169,6 +169,13 @@ def tile_transform(
 
 
 @inlined
+def with_rows(tiling: Tiling, most: int) -> Tiling:
+    """The tiling with at most so many rows in a tile."""
+    lanes, limit1, limit2, limit3, limit4, widest = tiling
+    return Tiling(lanes, min(limit1, most), min(limit2, most), min(limit3, most), min(limit4, most), widest)
+
+
+@inlined
 def rows_product(
     a: Array, a0: int, a_row: int, a_in: int, a_out: int,
     b: Array, b0: int, b_in: int, b_out: int,

@@ -34,7 +34,14 @@ from minicnn.geometry import Windows
 from minicnn.kernels.fused import activate, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.taps import Tap, pack_panels, tap_on_map, transpose
-from minicnn.kernels.tiles import Tiling, lines_of_cache, rows_product, whole_vectors, zeroed_lines_of_cache
+from minicnn.kernels.tiles import (
+    Tiling,
+    lines_of_cache,
+    rows_product,
+    whole_vectors,
+    with_rows,
+    zeroed_lines_of_cache,
+)
 from minicnn.typing import Array
 
 DEPTH = 256
@@ -57,9 +64,9 @@ CHANNELS = 256
 PAGE, ROWS = 4096, 6
 """How many rows of the kernel are read side by side for dx where they lie a multiple of PAGE bytes apart.
 
-Lines of all these rows share one set of the first-level cache, which holds eight or twelve. dx of 32 images through a
-dense layer 4096x4096 takes 0.74 of the time that it takes with 14 rows side by side, the most that a tile of 32 images
-has (an AMD EPYC). Where rows lie elsewhere, large tiles are up to 1.1 times as fast.
+Lines of all these rows share one set of the first-level cache, which holds eight or twelve. dx through a dense layer
+4096x4096 takes 0.7 of the time for 3 to 16 images, which would have 16 rows in a tile, and 0.74 to 0.98 for 32, which
+would have 14 (an AMD EPYC). Where rows lie elsewhere, large tiles are up to 1.1 times as fast.
 """
 
 GROUP = 24
@@ -258,7 +265,7 @@ def input_gradient(
     matrix = dx.reshape(n, h * w * channels)
     sums = lines_of_cache(rows * panels * width, dx).reshape(rows, panels * width)
     flat_kernel, flat_dzt, flat_sums = kernel.reshape(-1), dzt.reshape(-1), sums.reshape(-1)
-    together = ROWS if filters * kernel.itemsize % PAGE == 0 else rows
+    tiles = with_rows(tiling, ROWS) if filters * kernel.itemsize % PAGE == 0 else tiling
     for pixel in range(h * w):
         empty = True
         for tap in range(kh * kw):
@@ -268,15 +275,13 @@ def input_gradient(
             position = p // sh * ow + q // sw
             for f in range(0, filters, COLUMNS):
                 for panel in range(panels):
-                    for r in range(0, rows, together):
-                        rows_product(
-                            flat_kernel, (tap * channels + first + r) * filters + f, filters, 1, 0,
-                            flat_dzt, ((panel * oh * ow + position) * filters + f) * width, width, 0,
-                            flat_sums, (r * panels + panel) * width, panels * width,
-                            min(COLUMNS, filters - f), 1, min(together, rows - r),
-                            min(width, whole_vectors(n - panel * width, tiling.lanes)),
-                            not empty, tiling,
-                        )  # fmt: skip
+                    rows_product(
+                        flat_kernel, (tap * channels + first) * filters + f, filters, 1, 0,
+                        flat_dzt, ((panel * oh * ow + position) * filters + f) * width, width, 0,
+                        flat_sums, panel * width, panels * width,
+                        min(COLUMNS, filters - f), 1, rows, min(width, whole_vectors(n - panel * width, tiling.lanes)),
+                        not empty, tiles,
+                    )  # fmt: skip
                 empty = False
         if empty:
             for r in range(n):
