@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -177,9 +178,11 @@ class Evaluator(Feeding):
             samples = self._samples(x, "predict")
             batches = ArrayBatches(samples, None, None, size, self.dtype, self.kernels)
         total = length(batches)
+        if limit is not None and total is not None:
+            total = min(total, limit)
         calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=total)
         progress = Progress(level, total)
-        run = self._predicting_run(batches, calls)
+        run = self._predicting_run(batches, calls, total)
         outputs = []
         with self._engine(passes=total):
             calls.on_predict_begin()
@@ -196,12 +199,15 @@ class Evaluator(Feeding):
             return np.empty((0, *self.output_shape_for(self.layers[0].input_shape)), self.dtype)
         return np.concatenate(outputs)
 
-    def _predicting_run(self, batches: Batches, calls: CallbackList) -> Run:
+    def _predicting_run(self, batches: Batches, calls: CallbackList, total: int | None) -> Run:
         """The run of all batches of predict: steps keep what they make of the weights for the next batch, unless code
         of the caller's has its turn in between and may change them."""
-        several = isinstance(batches, ArrayBatches) and len(batches) > 1
-        keeping = several and not calls.callbacks and not self._plan(None).has_callers_layers
-        return Run(self.kernels, keep=False, made={} if keeping else None)
+        plain = Run(self.kernels, keep=False)
+        if not isinstance(batches, ArrayBatches) or total is None or total < 2:
+            return plain
+        if calls.callbacks or self._plan(None).has_callers_layers:
+            return plain
+        return replace(plain, made={}, samples=min(len(batches.x), total * batches.batch_size))
 
     def predict_on_batch(self, x: Any) -> Array:
         """The outputs for one batch."""

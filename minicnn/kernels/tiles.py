@@ -118,6 +118,9 @@ def rank_update(
 INPUTS, OUTPUTS, GRADIENTS = 0, 1, 2
 """The kinds of tile_transform for Winograd's convolution, by the place of their matrix in SIDES."""
 
+LEFT, RIGHT, SUMS = 9, 10, 11
+"""And for Strassen's product."""
+
 _BT, _AT = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)), ((1, 1, 1, 0), (0, 1, -1, -1))
 _HALVES = ((1, 1), (0, 1), (1, 0))
 _OF_HALVES = ((1, 1, 0), (1, 0, 1))
@@ -132,13 +135,18 @@ def _transposed(matrix: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], .
     return tuple(zip(*matrix, strict=True))
 
 
+_LEFT = ((1, 0, 0, 1), (0, 0, 1, 1), (1, 0, 0, 0), (0, 0, 0, 1), (1, 1, 0, 0), (-1, 0, 1, 0), (0, 1, 0, -1))
+_RIGHT = ((1, 0, 0, 1), (1, 0, 0, 0), (0, 1, 0, -1), (-1, 0, 1, 0), (0, 0, 0, 1), (1, 1, 0, 0), (0, 0, 1, 1))
+_SUMS = ((1, 0, 0, 1, -1, 0, 1), (0, 0, 1, 0, 1, 0, 0), (0, 1, 0, 1, 0, 0, 0), (1, -1, 1, 0, 0, 1, 0))
+
 SIDES = (
     *(_BT, _AT, _transposed(_AT)),
     *(_HALVES, _OF_HALVES, _transposed(_OF_HALVES)),
     *(_nested(_HALVES), _nested(_OF_HALVES), _transposed(_nested(_OF_HALVES))),
+    *(_LEFT, _RIGHT, _SUMS),
 )
 """Of Winograd's F(2,3): B transposed, A transposed, and A (winograd.py). Of maps of 2x2 and then of 4x4 pixels: B, A,
-and A transposed (toeplitz.py)."""
+and A transposed (toeplitz.py). Of Strassen's product: L, R and S (strassen.py)."""
 
 
 @generated

@@ -23,6 +23,7 @@ from minicnn.steps.convolution import convolution_rule
 from minicnn.steps.dense import dense_rule
 from minicnn.steps.normalization import normalization_pool_rule
 from minicnn.steps.normalized_convolution import normalized_convolution_rule
+from minicnn.steps.strassen import strassen_rule
 from minicnn.steps.toeplitz import toeplitz_rule
 from minicnn.steps.valid_taps import valid_taps_rule
 from minicnn.steps.winograd import winograd_rule
@@ -206,11 +207,13 @@ FUSED: dict[str, Rule] = {
     "WinogradStep": winograd_rule,
     "ConvolutionStep": convolution_rule,
     "NormalizationPoolStep": normalization_pool_rule,
+    "StrassenStep": strassen_rule,
     "DenseStep": dense_rule,
 }
 """The fast paths by the names of their steps, each before the ones it goes before.
 
-ToeplitzStep takes few images through a ValidTapsStep of its own, chosen or not.
+ToeplitzStep takes few images through a ValidTapsStep of its own, and StrassenStep all but the predicting of many
+batches through a DenseStep, chosen or not.
 """
 
 WITHOUT_WINOGRAD: dict[str, Rule] = {

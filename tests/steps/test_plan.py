@@ -42,9 +42,10 @@ def fused(plan):
 
 @needs_a_vector_unit
 def test_the_model_with_every_fused_step_has_them_all():
+    """But StrassenStep, which wants millions of weights and thousands of samples: test_strassen.py has those."""
     model = with_every_fused_step()
     for plan in (model.plan(), model._plan(None)):
-        assert fused(plan) == set(FUSED)
+        assert fused(plan) == set(FUSED) - {"StrassenStep"}
         step = next(step for step in plan.steps if type(step).__name__ == "NormalizedConvolutionStep")
         assert type(step.convolution) is WinogradStep
         assert step.predicting.grid is not None
