@@ -91,8 +91,9 @@ class Evaluator(Feeding):
         level = verbosity(verbose, "evaluate")
         limit = check_optional_steps(steps, "steps", "evaluate")
         batches = self._batches(x, y, sample_weight, check_batch_size(batch_size, "evaluate"), "evaluate", steps=limit)
-        calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=length(batches))
-        progress = Progress(level, limit if limit is not None else length(batches))
+        total = length(batches, limit)
+        calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=total)
+        progress = Progress(level, total)
         with self._engine():
             logs = self._evaluate_batches(batches, calls, progress=progress, steps=limit)
         return returned(logs, return_dict)
@@ -165,6 +166,8 @@ class Evaluator(Feeding):
     ) -> Array:
         """The outputs (N, ...) for samples x (N, ...), in inference mode. NaN in x passes through to its own outputs.
 
+        The last digits of an output may depend on the size of its batch and on the other samples in it.
+
         x may also be an iterable of batches, steps of them. Another thread must not change the weights meanwhile: some
         batches may be computed with parts of both. Raises NotBuiltError before the model has weights.
         """
@@ -177,9 +180,7 @@ class Evaluator(Feeding):
         else:
             samples = self._samples(x, "predict")
             batches = ArrayBatches(samples, None, None, size, self.dtype, self.kernels)
-        total = length(batches)
-        if limit is not None and total is not None:
-            total = min(total, limit)
+        total = length(batches, limit)
         calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=total)
         progress = Progress(level, total)
         run = self._predicting_run(batches, calls, total)
@@ -202,12 +203,12 @@ class Evaluator(Feeding):
     def _predicting_run(self, batches: Batches, calls: CallbackList, total: int | None) -> Run:
         """The run of all batches of predict: steps keep what they make of the weights for the next batch, unless code
         of the caller's has its turn in between and may change them."""
-        plain = Run(self.kernels, keep=False)
+        run = Run(self.kernels, keep=False)
         if not isinstance(batches, ArrayBatches) or total is None or total < 2:
-            return plain
+            return run
         if calls.callbacks or self._plan(None).has_callers_layers:
-            return plain
-        return replace(plain, made={}, samples=min(len(batches.x), total * batches.batch_size))
+            return run
+        return replace(run, made={}, samples=min(len(batches.x), total * batches.batch_size))
 
     def predict_on_batch(self, x: Any) -> Array:
         """The outputs for one batch."""
@@ -253,7 +254,7 @@ class Evaluator(Feeding):
         """The steps that training runs through (predicting, before compile); print it to see them.
 
         Predicting runs through the same, but for the last layer of LogitsStep, which it takes as a whole. Where a step
-        uses Winograd's algorithm in one of the two alone, what is printed says so.
+        uses Winograd's or Strassen's algorithm in one of the two alone, what is printed says so.
         """
         self._need_built("plan")
         return self._plan(self.loss)
@@ -313,9 +314,9 @@ def returned(logs: Logs, return_dict: bool) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def length(batches: Batches) -> int | None:
-    """The number of batches in an epoch, if it is known."""
+def length(batches: Batches, limit: int | None = None) -> int | None:
+    """The number of batches in an epoch, or as many of them as the limit lets through, if it is known."""
     try:
-        return len(batches)
+        return len(batches) if limit is None else min(len(batches), limit)
     except TypeError:
-        return None
+        return limit

@@ -7,27 +7,30 @@ Two matrices of 2x2 blocks are multiplied with eight products of blocks, or with
 
     y00 = m0 + m3 − m4 + m6           y01 = m2 + m4             y10 = m1 + m3             y11 = m0 − m1 + m2 + m5
 
-and each of the seven in the same way. With a matrix of 4x4 blocks written as one of 2x2 whose entries are again 2x2,
-entry [2·r + s][2·r' + s'], that is L x Lᵀ and R k Rᵀ for the factors of the 49 products and S m Sᵀ for their sums: one
-tile_transform each, as in Winograd's convolution (winograd.py), which saves multiplications in the same way.
+and each of the seven in the same way. Written as a matrix [a][b] of which a is the number of the block
+among the four, row by row, and b that of the block within it, x and k are taken apart by L x Lᵀ and R k Rᵀ and the 49
+products put together by S m Sᵀ, for matrices L, R and S of the signs above: one tile_transform each, as in Winograd's
+convolution (winograd.py), which saves multiplications in the same way.
 
 What depends on the kernel alone takes three times its memory, and as long to make as two batches gain. So it pays where
 predict keeps it for many batches (Run.once in layers/base.py), and not in training. For 256 samples a layer 4096x4096
-takes 0.76 of the time. Predicting 4096 images in batches of 256 is 1.16 and 1.19 times as fast with the sheet's AlexNets
-(alexnet_cifar10 and alexnet_mnist; 1.18 and 1.23 in batches of 128, 1.12 and 1.10 of 64; 2 cores of an AMD EPYC with
+takes 0.76 of the time. Predicting 4096 images in batches of 256 is 1.16 times as fast with the sheet's alexnet_cifar10
+and 1.19 with its alexnet_mnist (1.18 and 1.23 in batches of 128, 1.12 and 1.10 of 64; 2 cores of an AMD EPYC with
 AVX-512).
 
-Strassen's product adds samples that have nothing to do with each other: beside a large one a small one would lose its
-digits. So each is first scaled by a power of two, which is exact, to numbers below 1, and its outputs are scaled back.
-The error in float32, of a sample's largest output, is 5e-6 for 1024 inputs and 9e-6 for 4096, where sums in the usual
-order, one product after the other, have 1.5e-6 and 4e-6; the last bits depend on the other samples of the batch. NaN or
-infinity would reach other samples: a batch that has one is multiplied as it is defined, and so is every batch if the
-kernel has one.
+The sums add numbers that have nothing to do with each other: beside a large sample, input or output a small one would
+lose its digits. So each is first scaled by a power of two, which is exact: the outputs' columns of the kernel, then the
+inputs' rows of it, which x is multiplied by in turn, and then the samples. The error in float32, of a sample's largest
+output, is 5e-6 for 1024 inputs and 9e-6 for 4096, the most that are taken, where sums in the usual order, one product
+after the other, have 1.5e-6 and 4e-6. The last bits depend on the other samples of the batch. NaN or infinity would
+reach them too: a batch that has one is multiplied as it is defined, and so is every batch if the kernel has one.
 
 Source: Strassen 1969, "Gaussian elimination is not optimal"; Higham 2002, "Accuracy and stability of numerical
 algorithms", section 23.2.2, for the error and the scaling. strassen_numpy is the formulas; the loops below it are what
 is run.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,12 +43,6 @@ from minicnn.typing import Array
 PLACES = 49
 """Products of blocks."""
 
-DEPTH = 1024
-"""Inputs that one product sums over, at most. A panel of so many rows leaves room in the second-level cache.
-
-256 samples through 4096x4096 take 32.3 ms so, 33.3 with 512, 34.1 with 256.
-"""
-
 TOGETHER, TASKS = 4, 4
 """Panels of outputs that one task computes, at most, so that it reads the samples' sums once for all of them; and how
 many tasks there are at least. Through 4096x4096 one panel at a time takes 34.7 ms, two 32.9, four and eight 32.2."""
@@ -55,6 +52,9 @@ ROWS = 4
 
 PARTS = 4
 """Into how many parts a panel of the kernel is cut, a task each."""
+
+STRIP = 256
+"""Columns whose largest numbers are kept side by side."""
 
 
 def strassen_numpy(x: Array, kernel: Array, levels: int = 2) -> Array:
@@ -76,38 +76,79 @@ def _quadrants(matrix: Array) -> Array:
     return matrix.reshape(2, rows, 2, columns).swapaxes(1, 2).reshape(4, rows, columns)
 
 
-def scales_of(x: Array) -> tuple[Array, Array] | None:
-    """Powers of two (N,) that bring each sample of x (N, I) below 1, and those that bring its outputs back.
+class Apart(NamedTuple):
+    """A kernel (I, O) taken apart: R k Rᵀ of k = scaled kernel, as strassen_weights makes it.
 
-    The latter is 0 for a sample of zeros. None if x has NaN or infinity. Between 2^-100 and 2^100, to be float32.
+    inputs (I,): what the samples' numbers are multiplied by before the product, and outputs (O,): what the products are
+    multiplied by after it, so that the kernel's scales have no effect.
     """
-    largest = np.maximum(x.max(1), -x.min(1))
-    if not np.isfinite(largest).all():
-        return None
-    exponents, one = np.clip(np.frexp(largest)[1], -100, 100), largest.dtype.type(1)
+
+    weights: Array
+    inputs: Array
+    outputs: Array
+
+
+def powers_of_two(largest: Array) -> tuple[Array, Array]:
+    """The powers that bring numbers of this size below 1, and those that bring them back; 1 and 0 where it is 0.
+
+    They are normal numbers of the dtype; so it is below 4 at the very end of float32 and float64.
+    """
+    most, one = -np.finfo(largest.dtype).minexp, largest.dtype.type(1)
+    exponents = np.clip(np.frexp(largest)[1], -most, most)
     return np.ldexp(one, -exponents), np.where(largest == 0, 0 * one, np.ldexp(one, exponents))
+
+
+def largest_of_columns_loops(matrix: Array) -> Array:
+    """The largest magnitude of each column of (R, C); NaN is passed over."""
+    rows, columns = matrix.shape
+    largest = np.zeros(columns, matrix.dtype)
+    for block in prange((columns + STRIP - 1) // STRIP):
+        part = largest[block * STRIP : (block + 1) * STRIP]
+        for r in range(rows):
+            row = matrix[r, block * STRIP :][: part.size]
+            for c in range(part.size):
+                part[c] = max(part[c], abs(row[c]))
+    return largest
+
+
+def largest_of_rows_loops(matrix: Array, factors: Array) -> Array:
+    """The largest magnitude of each row of matrix (R, C) · factors (C,); NaN where a number is not finite."""
+    rows, columns = matrix.shape
+    result = np.empty(rows, matrix.dtype)
+    for r in prange(rows):
+        largest, not_finite = np.zeros(STRIP, matrix.dtype), np.zeros(STRIP, matrix.dtype)
+        for start in range(0, columns, STRIP):
+            row, part = matrix[r, start : start + STRIP], factors[start : start + STRIP]
+            for c in range(row.size):
+                number = row[c] * part[c]
+                largest[c] = max(largest[c], abs(number))
+                not_finite[c] += number - number
+        result[r] = largest.max() + not_finite.sum()
+    return result
 
 
 @inlined
 def gather_blocks(
-    matrix: Array, scales: Array, row: int, rows: int, block_rows: int, column: int, width: int, blocks: Array
-) -> None:
+    matrix: Array, by_row: Array, by_column: Array, row: int, rows: int, block_rows: int, column: int, width: int,
+    blocks: Array,
+) -> None:  # fmt: skip
     """Of each of the 4x4 blocks of a matrix, `rows` rows from `row` on and `width` columns from `column` on.
 
-    blocks: flat, (4, 4, rows, width), in the order that the module's docstring gives. block_rows: rows of a block; what
-    lies below the matrix is 0. scales (R,): factors of the matrix's rows.
+    blocks: flat, (4, 4, rows, width), [a][b] as the module's docstring has it. block_rows: rows of a block; what lies
+    below the matrix is 0. by_row (R,), by_column (C,): scales.
     """
     block_columns = matrix.shape[1] // 4
     for outer in range(4):
         for inner in range(4):
             down, right = outer // 2 * 2 + inner // 2, outer % 2 * 2 + inner % 2
+            start = right * block_columns + column
             for r in range(rows):
                 target = blocks[((4 * outer + inner) * rows + r) * width :][:width]
                 at = down * block_rows + row + r
                 if at < matrix.shape[0]:
-                    source, scale = matrix[at, right * block_columns + column :][:width], scales[at]
+                    source, scales, scale = matrix[at, start:][:width], by_column[start:][:width], by_row[at]
                     for c in range(width):
-                        target[c] = source[c] * scale
+                        target[c] = source[c] * scales[c] * scale
                 else:
                     target[:] = 0
 
@@ -118,14 +159,13 @@ def weights_plane(inputs: int, outputs: int, itemsize: int) -> int:
     return odd_lines(inputs * outputs, itemsize)
 
 
-def strassen_weights_loops(kernel: Array, tiling: Tiling, weights: Array) -> None:
-    """R k Rᵀ of the kernel (I, O), place by place, panel by panel, (I / 4, width). Overwrites weights, flat.
+def strassen_weights_loops(kernel: Array, by_row: Array, by_column: Array, tiling: Tiling, weights: Array) -> None:
+    """R k Rᵀ of k = kernel (I, O) · by_row (I, 1) · by_column (O,), place by place, panel by panel, (I / 4, width).
 
-    I and O are multiples of four vectors.
+    Overwrites weights, flat. I and O are multiples of four vectors.
     """
     inputs, outputs, widest = kernel.shape[0] // 4, kernel.shape[1] // 4, tiling.widest
     plane = weights_plane(inputs, outputs, kernel.itemsize)
-    scales = np.ones(kernel.shape[0], kernel.dtype)
     for task in prange((outputs + widest - 1) // widest * PARTS):
         f, part = task // PARTS * widest, task % PARTS
         width = min(widest, outputs - f)
@@ -133,7 +173,7 @@ def strassen_weights_loops(kernel: Array, tiling: Tiling, weights: Array) -> Non
         end = (part + 1) * inputs // PARTS
         for row in range(part * inputs // PARTS, end, ROWS):
             rows = min(ROWS, end - row)
-            gather_blocks(kernel, scales, row, rows, inputs, f, width, blocks)
+            gather_blocks(kernel, by_row, by_column, row, rows, inputs, f, width, blocks)
             tile_transform(
                 blocks, 0, 4 * rows * width, rows * width, width,
                 weights, f * inputs + row * width, 7 * plane, plane, width, RIGHT, rows, width,
@@ -141,32 +181,41 @@ def strassen_weights_loops(kernel: Array, tiling: Tiling, weights: Array) -> Non
 
 
 @inlined
+def take_samples_apart(
+    x: Array, by_sample: Array, by_input: Array, sample: int, samples: int, blocks: Array, parts: Array, plane: int
+) -> None:
+    """L x Lᵀ of the four rows of x that are number `sample` of the `samples` rows of their blocks.
+
+    blocks: a workspace of 4·I numbers. parts: place by place, `plane` numbers apart, (samples, I / 4).
+    """
+    inputs = x.shape[1] // 4
+    gather_blocks(x, by_sample, by_input, sample, 1, samples, 0, inputs, blocks)
+    tile_transform(
+        blocks, 0, 4 * inputs, inputs, 0, parts, sample * inputs, 7 * plane, plane, 0, LEFT, 1, inputs
+    )  # fmt: skip
+
+
+@inlined
 def multiply_places(
     parts: Array, plane: int, samples: int, inputs: int, weights: Array, outputs: int, first: int, last: int,
     products: Array, products_plane: int, tiling: Tiling,
 ) -> None:  # fmt: skip
-    """The 49 products (samples, inputs) · (inputs, outputs first <= f < last), in panels (samples, width).
-
-    parts: of the samples, place by place, `plane` numbers apart, in chunks (samples, DEPTH).
-    """
+    """The 49 products (samples, inputs) · (inputs, outputs first <= f < last), in panels (samples, width)."""
     of_weights = weights_plane(inputs, outputs, weights.itemsize)
     for place in range(PLACES):
-        for c in range(0, inputs, DEPTH):
-            depth = min(DEPTH, inputs - c)
-            for f in range(first, last, tiling.widest):
-                width = min(tiling.widest, last - f)
-                rows_product(
-                    parts, place * plane + c * samples, depth, 1, 0,
-                    weights, place * of_weights + f * inputs + c * width, width, 0,
-                    products, place * products_plane + (f - first) * samples, width,
-                    depth, 1, samples, width, c > 0, tiling,
-                )  # fmt: skip
+        for f in range(first, last, tiling.widest):
+            width = min(tiling.widest, last - f)
+            rows_product(
+                parts, place * plane, inputs, 1, 0, weights, place * of_weights + f * inputs, width, 0,
+                products, place * products_plane + (f - first) * samples, width,
+                inputs, 1, samples, width, False, tiling,
+            )  # fmt: skip
 
 
 @inlined
 def put_together(
     products: Array, start: int, plane: int, sample: int, samples: int, f: int, width: int,
-    back: Array, bias: Array, code: int, sums: Array, y: Array,
+    of_samples: Array, of_outputs: Array, bias: Array, code: int, sums: Array, y: Array,
 ) -> None:  # fmt: skip
     """S m Sᵀ of one row of a panel of products, that of four samples; scaled back, with bias and activation, to y.
 
@@ -179,44 +228,48 @@ def put_together(
             row = (outer // 2 * 2 + inner // 2) * samples + sample
             o = (outer % 2 * 2 + inner % 2) * block_columns + f
             if row < y.shape[0]:
-                z, scale = sums[(4 * outer + inner) * width :][:width], back[row]
+                z, factors, factor = (
+                    sums[(4 * outer + inner) * width :][:width],
+                    of_outputs[o:][:width],
+                    of_samples[row],
+                )
                 for k in range(width):
-                    z[k] *= scale
+                    z[k] *= factors[k] * factor
                 activate(z, bias[o : o + width], code, y[row, o : o + width])
 
 
 def strassen_forward_loops(
-    x: Array, scales: Array, back: Array, weights: Array, bias: Array, code: int, tiling: Tiling, y: Array
+    x: Array, by_sample: Array, of_samples: Array, kernel: Apart, bias: Array, code: int, tiling: Tiling, y: Array
 ) -> None:
-    """y (N, O) = f(x · kernel + bias) for x (N, I), the scales that scales_of gave, and strassen_weights's weights.
+    """y (N, O) = f(x · kernel + bias) for x (N, I) and a kernel (I, O) taken apart. Overwrites y.
 
-    code: of the activation f (fused.py). Overwrites y.
+    by_sample, of_samples (N,): powers_of_two of the rows of x · kernel.inputs. code: of the activation f (fused.py).
     """
     n, inputs, outputs, widest = x.shape[0], x.shape[1] // 4, y.shape[1] // 4, tiling.widest
     samples = (n + 3) // 4
     plane = odd_lines(samples * inputs, x.itemsize)
     parts = lines_of_cache(PLACES * plane, x)
     for sample in prange(samples):
-        blocks = lines_of_cache(16 * DEPTH, x)
-        for c in range(0, inputs, DEPTH):
-            depth = min(DEPTH, inputs - c)
-            gather_blocks(x, scales, sample, 1, samples, c, depth, blocks)
-            tile_transform(
-                blocks, 0, 4 * depth, depth, 0,
-                parts, c * samples + sample * depth, 7 * plane, plane, 0, LEFT, 1, depth,
-            )  # fmt: skip
+        blocks = lines_of_cache(16 * inputs, x)
+        take_samples_apart(x, by_sample, kernel.inputs, sample, samples, blocks, parts, plane)
     columns = max(1, min(TOGETHER, outputs // widest // TASKS)) * widest
     for task in prange((outputs + columns - 1) // columns):
         first, last = task * columns, min(outputs, (task + 1) * columns)
         products_plane = odd_lines(samples * (last - first), x.itemsize)
         products, sums = lines_of_cache(PLACES * products_plane, x), lines_of_cache(16 * widest, x)
-        multiply_places(parts, plane, samples, inputs, weights, outputs, first, last, products, products_plane, tiling)
+        multiply_places(
+            parts, plane, samples, inputs, kernel.weights, outputs, first, last, products, products_plane, tiling
+        )
         for f in range(first, last, widest):
             width = min(widest, last - f)
             for sample in range(samples):
-                start = (f - first) * samples + sample * width
-                put_together(products, start, products_plane, sample, samples, f, width, back, bias, code, sums, y)
+                put_together(
+                    products, (f - first) * samples + sample * width, products_plane, sample, samples, f, width,
+                    of_samples, kernel.outputs, bias, code, sums, y,
+                )  # fmt: skip
 
 
+largest_of_columns = compiled(largest_of_columns_loops)
+largest_of_rows = compiled(largest_of_rows_loops)
 strassen_weights = compiled(strassen_weights_loops)
 strassen_forward = compiled(strassen_forward_loops)

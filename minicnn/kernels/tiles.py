@@ -1,4 +1,4 @@
-"""The tile product: the one operation that direct convolutions (direct.py) and Winograd's are made of.
+"""The tile product: the one operation that convolutions of every kind and large dense layers are made of.
 
 A tile is a few rows of a result, each a few vector registers long: small enough to stay in the registers of the CPU
 while a sum runs over two nested strides. The two strides are what spares convolution its im2col buffer: a window is
@@ -228,15 +228,20 @@ def pooled_rows_product(
 
 
 @inlined
+def from_a_line(memory: Array, count: int) -> Array:
+    """`count` numbers of the memory, which holds 64 bytes more, from the start of a cache line."""
+    skip = (64 - np.int64(memory.ctypes.data) % 64) // memory.itemsize
+    return memory[skip : skip + count]
+
+
+@inlined
 def lines_of_cache(count: int, like: Array) -> Array:
     """np.empty(count) of like's dtype, from the start of a cache line.
 
     The memory that kernels get starts there or in the middle of a line, as it happens, and vectors that straddle two
     lines take two reads: Winograd's forward pass takes 10 % longer then, and so does a dense layer 4096x4096.
     """
-    raw = np.empty(count + 64 // like.itemsize, like.dtype)
-    skip = (64 - np.int64(raw.ctypes.data) % 64) // like.itemsize
-    return raw[skip : skip + count]
+    return from_a_line(np.empty(count + 64 // like.itemsize, like.dtype), count)
 
 
 @inlined

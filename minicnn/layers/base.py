@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from minicnn.regularizers import Regularizer
 
 
+_Made = TypeVar("_Made")
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What one pass through a model needs to know. Layers read it and never change it, but for what `once` keeps.
@@ -26,8 +29,8 @@ class Run:
     kernels: the set of operations to compute with. training: batch statistics and dropout, or not.
     seed, step, position: dropout's mask is a function of these three and of nothing else; step counts the batches
     trained on, position is the layer's place in the model. keep: whether a backward pass may follow; if not, forward
-    need not keep anything for it. made: arrays that `once` keeps between batches; None if weights may change there.
-    samples: how many all batches have together that `made` is for; 0 without it.
+    need not keep anything for it. made: what `once` keeps between batches; None if weights may change there.
+    samples: of all the batches together that `made` is kept for; 0 without it.
     """
 
     kernels: KernelSet = NUMBA
@@ -36,7 +39,7 @@ class Run:
     step: int = 0
     position: int = 0
     keep: bool = True
-    made: dict[Layer, Array] | None = None
+    made: dict[Layer, Any] | None = None
     samples: int = 0
 
     def at(self, position: int) -> Run:
@@ -45,16 +48,14 @@ class Run:
             self.kernels, self.training, self.seed, self.step, position, self.keep, self.made, self.samples
         )
 
-    def once(self, layer: Layer, make: Callable[[], Array]) -> Array:
-        """make(), an array that follows from the layer's weights; kept for further batches if `made` is a dict.
-
-        One array a layer.
-        """
+    def once(self, layer: Layer, make: Callable[[], _Made]) -> _Made:
+        """make(), what follows from the layer's weights; kept for further batches if `made` is a dict. One a layer."""
         if self.made is None:
             return make()
         if layer not in self.made:
             self.made[layer] = make()
-        return self.made[layer]
+        made: _Made = self.made[layer]
+        return made
 
 
 class Layer:

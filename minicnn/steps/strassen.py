@@ -9,8 +9,17 @@ from typing import Any
 import numpy as np
 
 from minicnn.kernels import workspace
-from minicnn.kernels.strassen import PLACES, scales_of, strassen_forward, strassen_weights, weights_plane
-from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
+from minicnn.kernels.strassen import (
+    PLACES,
+    Apart,
+    largest_of_columns,
+    largest_of_rows,
+    powers_of_two,
+    strassen_forward,
+    strassen_weights,
+    weights_plane,
+)
+from minicnn.kernels.tiles import Tiling, from_a_line, tiling_for, with_transforms
 from minicnn.layers import Dense, Layer, Run
 from minicnn.layers.core import bias_or_zeros
 from minicnn.losses import Loss
@@ -18,10 +27,10 @@ from minicnn.steps.dense import DenseStep, dense_rule
 from minicnn.typing import Array
 
 SAMPLES = 4096
-"""Samples from which the kernel's sums pay, in one call of predict.
+"""Samples from which taking the kernel apart pays, in one call of predict.
 
-For a kernel 4096x4096 they are 206 MB and take 17 ms, and 130 to 270 more when the memory for them is first asked for,
-which the pool of workspace.py then keeps; a batch of 256 samples gains 10 ms (2 cores of an AMD EPYC).
+A kernel 4096x4096 takes 206 MB then and 24 ms, and 130 to 270 more when the memory is first asked for, which the pool
+of workspace.py then keeps; a batch of 256 samples gains 10 ms (2 cores of an AMD EPYC).
 """
 
 LEAST, MOST = 64, 512
@@ -31,64 +40,81 @@ Of DenseStep's time a layer 4096x4096 takes 0.77 for 64 samples, 0.75 for 128 an
 own, but the sheet's AlexNets take 1.01 and 1.08 of theirs in batches of 32.
 """
 
+NARROWEST, WIDEST = 1024, 4096
+"""Inputs. With more of them the error would exceed 1e-5 of the largest output."""
+
+SMALLEST, LARGEST = 1 << 22, 1 << 24
+"""Numbers of the kernel: from where it pays, and up to where its sums take 206 MB of float32."""
+
+
+def taken_apart(kernel: Array, tiling: Tiling) -> Apart | None:
+    """The kernel with its columns, then its rows scaled; None if it holds NaN or infinity."""
+    by_output, of_outputs = powers_of_two(largest_of_columns(kernel))
+    largest = largest_of_rows(kernel, by_output)
+    if not np.isfinite(largest).all():
+        return None
+    by_input, of_inputs = powers_of_two(largest)
+    count = PLACES * weights_plane(kernel.shape[0] // 4, kernel.shape[1] // 4, kernel.itemsize)
+    weights = from_a_line(workspace.empty((count + 64 // kernel.itemsize,), kernel.dtype), count)
+    strassen_weights(kernel, by_input, by_output, tiling, weights)
+    return Apart(weights, of_inputs, of_outputs)
+
 
 @dataclass(frozen=True)
 class StrassenStep:
     """y = f(x · kernel + bias) for x (N, I); kernels/strassen.py says how. code: of f (kernels/fused.py).
 
-    plain: the step that all else goes through: training, single batches, what is not finite.
+    otherwise: the step for all else: training, few samples or one batch of them, and what is not finite.
     """
 
     layer: Dense
     code: int
     tiling: Tiling
-    plain: DenseStep
+    otherwise: DenseStep
 
     @property
     def layers(self) -> Sequence[Layer]:
         return (self.layer,)
 
-    def _weights(self) -> Array:
-        """The kernel's sums, or an empty array if it holds NaN, infinity or what overflows when it is squared."""
-        kernel = self.layer.params["kernel"]
-        if not np.isfinite(np.vdot(kernel, kernel)):
-            return np.empty(0, kernel.dtype)
-        plane = weights_plane(kernel.shape[0] // 4, kernel.shape[1] // 4, kernel.itemsize)
-        weights = workspace.empty((PLACES * plane,), kernel.dtype)
-        strassen_weights(kernel, self.tiling, weights)
-        return weights
-
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
-        scales = scales_of(x) if run.samples >= SAMPLES and len(x) >= LEAST else None
-        weights = np.empty(0, x.dtype) if scales is None else run.once(self.layer, self._weights)
-        if scales is None or not weights.size:
-            return self.plain.forward(x, run)
-        y, bias, parts = np.empty((len(x), self.layer.units), x.dtype), bias_or_zeros(self.layer), -(-len(x) // MOST)
+        y = self._product(x, run) if run.samples >= SAMPLES and len(x) >= LEAST else None
+        return self.otherwise.forward(x, run) if y is None else (y, None)
+
+    def _product(self, x: Array, run: Run) -> Array | None:
+        """y, or None if x or the kernel holds NaN or infinity."""
+        kernel = run.once(self.layer, lambda: taken_apart(self.layer.params["kernel"], self.tiling))
+        if kernel is None:
+            return None
+        largest = largest_of_rows(x, kernel.inputs)
+        if not np.isfinite(largest).all():
+            return None
+        by_sample, of_samples = powers_of_two(largest)
+        y, bias = workspace.empty((len(x), self.layer.units), x.dtype), bias_or_zeros(self.layer)
+        parts = -(-len(x) // MOST)
         for part in range(parts):
-            some = slice(part * len(x) // parts, (part + 1) * len(x) // parts)
-            there, back = (powers[some] for powers in scales)
-            strassen_forward(x[some], there, back, weights, bias, self.code, self.tiling, y[some])
-        return y, None
+            rows = slice(part * len(x) // parts, (part + 1) * len(x) // parts)
+            strassen_forward(x[rows], by_sample[rows], of_samples[rows], kernel, bias, self.code, self.tiling, y[rows])
+        return y
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
-        return self.plain.backward(dy, saved, run, need_dx)
+        return self.otherwise.backward(dy, saved, run, need_dx)
 
     def __str__(self) -> str:
-        return f"StrassenStep({self.layer})"
+        return f"StrassenStep({self.layer}), in predicting many"
 
 
 def strassen_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[StrassenStep, int] | None:
-    """A Dense that DenseStep takes, of 4 million weights or more in blocks of whole vectors."""
+    """A Dense of millions of weights that DenseStep takes, in blocks of whole vectors."""
     answer = dense_rule(layers, i, loss)
     if answer is None:
         return None
-    plain, taken = answer
-    layer = plain.layer
+    otherwise, taken = answer
+    layer = otherwise.layer
     if layer.input_shape is None or layer.dtype is None:
         return None
     inputs, outputs, tiling = layer.input_shape[0], layer.units, tiling_for(layer.dtype.itemsize)
     if tiling is None or inputs % (4 * tiling.lanes) or outputs % (4 * tiling.lanes):
         return None
-    if min(inputs, outputs) < 1024 or inputs * outputs < 1 << 22:
+    if not NARROWEST <= inputs <= WIDEST or not SMALLEST <= inputs * outputs <= LARGEST:
         return None
-    return StrassenStep(layer, plain.code, with_transforms(tiling, layer.dtype.itemsize), plain), taken
+    return StrassenStep(layer, otherwise.code, with_transforms(tiling, layer.dtype.itemsize), otherwise), taken

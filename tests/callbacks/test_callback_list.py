@@ -1,10 +1,15 @@
 """Callback, CallbackList and LambdaCallback: every hook reaches every callback, with the arguments that Keras gives."""
 
+from itertools import repeat
+
+import numpy as np
 import pytest
 
 from minicnn.callbacks import Callback, CallbackList, EarlyStopping, History, LambdaCallback
 from minicnn.callbacks.base import HOOKS
 from minicnn.errors import ConfigError
+from minicnn.layers import Dense, Input
+from minicnn.models import Sequential
 
 NUMBERED = [hook for hook in HOOKS if "epoch" in hook or "batch" in hook]
 
@@ -59,6 +64,22 @@ def test_model_and_params_are_set_on_all(model):
     CallbackList([one, two], model=model, epochs=3, steps=7)
     assert one.model is two.model is model
     assert one.params == two.params == {"epochs": 3, "steps": 7}
+
+
+@pytest.mark.parametrize(("limit", "batches"), [(None, 3), (2, 2), (5, 3)])
+def test_params_tell_how_many_batches_predict_and_evaluate_take(limit, batches):
+    model = Sequential([Input((2,)), Dense(1)])
+    model.compile("sgd", "mse")
+    x, y, predicting, evaluating = np.ones((12, 2)), np.ones(12), Callback(), Callback()
+    model.predict(x, batch_size=4, steps=limit, verbose=0, callbacks=predicting)
+    model.evaluate(x, y, batch_size=4, steps=limit, verbose=0, callbacks=evaluating)
+    assert predicting.params["steps"] == evaluating.params["steps"] == batches
+
+
+def test_params_tell_the_steps_of_a_source_without_end():
+    model, one = Sequential([Input((2,)), Dense(1)]), Callback()
+    model.predict(repeat((np.ones((4, 2)),)), steps=5, verbose=0, callbacks=one)
+    assert one.params["steps"] == 5
 
 
 def test_history_comes_last_and_once():

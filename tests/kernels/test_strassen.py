@@ -1,10 +1,12 @@
-"""Strassen's product: its matrices and formulas give the product, and the scales are powers of two that fit."""
+"""Strassen's product: its matrices, formulas and loops give the product, and its scales are powers of two that fit."""
 
 import numpy as np
 import pytest
 
-from minicnn.kernels.strassen import scales_of, strassen_numpy
-from minicnn.kernels.tiles import LEFT, RIGHT, SIDES, SUMS
+from minicnn.kernels import strassen
+from minicnn.kernels.fused import LINEAR
+from minicnn.kernels.strassen import PLACES, Apart, powers_of_two, strassen_numpy, weights_plane
+from minicnn.kernels.tiles import LEFT, RIGHT, SIDES, SUMS, Tiling
 
 
 def integers(rng, *shape):
@@ -40,26 +42,57 @@ def test_any_number_of_levels(levels):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_scales(dtype):
-    rows = [[0.5, -0.25], [3, -4], [0, 0], [1e-3, 1e-9], [-1e30, 1], [1, 1.9999]]
-    x = np.array(rows, dtype)
-    scales, back = scales_of(x)
-    assert scales.dtype == back.dtype == dtype
-    np.testing.assert_array_equal(np.frexp(scales)[0], 0.5)  # powers of two
-    np.testing.assert_array_equal(scales * back, [1, 1, 0, 1, 1, 1])
-    largest = np.abs(x * scales[:, None]).max(1)
-    assert (largest[[0, 1, 3, 4, 5]] >= 0.5).all()
-    assert (largest < 1).all()
+def test_powers_of_two(dtype):
+    largest = np.array([0.5, 4, 0, 1e-3, 1e30, 1.9999], dtype)
+    down, up = powers_of_two(largest)
+    assert down.dtype == up.dtype == dtype
+    np.testing.assert_array_equal(np.frexp(down)[0], 0.5)
+    np.testing.assert_array_equal(down * up, [1, 1, 0, 1, 1, 1])
+    below_one = np.delete(largest * down, 2)
+    assert (below_one >= 0.5).all()
+    assert (below_one < 1).all()
 
 
-def test_scales_of_extremes_are_float32_numbers():
-    scales, back = scales_of(np.array([[1e-45], [3e38]], np.float32))
-    np.testing.assert_array_equal(scales * back, 1)
-    assert np.isfinite([scales, back]).all()
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_powers_of_two_at_the_ends(dtype):
+    info = np.finfo(dtype)
+    ends = np.array([info.smallest_subnormal, info.tiny, info.max], dtype)
+    down, up = powers_of_two(ends)
+    np.testing.assert_array_equal(down * up, 1)
+    assert (np.minimum(down, up) >= info.tiny).all()
+    assert (ends * down < 4).all()
+
+
+@pytest.mark.parametrize("versions", ["loops", "compiled"])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (5, 300), (40, 512)])
+def test_largest(rows, columns, versions):
+    of_columns, of_rows = (
+        getattr(strassen, f"{name}{'_loops' * (versions == 'loops')}")
+        for name in ("largest_of_columns", "largest_of_rows")
+    )
+    rng = np.random.default_rng(rows)
+    matrix, factors = rng.standard_normal((rows, columns)), 2.0 ** rng.integers(-3, 4, columns)
+    np.testing.assert_array_equal(of_columns(matrix), np.abs(matrix).max(0))
+    np.testing.assert_array_equal(of_rows(matrix, factors), np.abs(matrix * factors).max(1))
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
-def test_no_scales_for_what_is_not_finite(number):
-    x = np.ones((5, 8), np.float32)
-    x[3, 2] = number
-    assert scales_of(x) is None
+@pytest.mark.parametrize("column", [0, 299])
+def test_largest_of_rows_tells_what_is_not_finite(number, column):
+    matrix = np.ones((5, 300), np.float32)
+    matrix[3, column] = number
+    finite = np.isfinite(strassen.largest_of_rows(matrix, np.ones(300, np.float32)))
+    assert finite.tolist() == [True, True, True, False, True]
+
+
+def test_the_loops_are_the_formulas():
+    """Exactly, since the numbers are small integers: loops and formulas add and multiply the same."""
+    rng = np.random.default_rng(2)
+    x, kernel, bias = integers(rng, 12, 16), integers(rng, 16, 24), integers(rng, 24)
+    tiling, ones = Tiling(2, 3, 2, 0, 0, 4), np.ones(24)
+    weights = np.empty(PLACES * weights_plane(4, 6, 8))
+    strassen.strassen_weights_loops(kernel, ones[:16], ones, tiling, weights)
+    y = np.empty((12, 24))
+    apart = Apart(weights, ones[:16], ones)
+    strassen.strassen_forward_loops(x, ones[:12], ones[:12], apart, bias, LINEAR, tiling, y)
+    np.testing.assert_array_equal(y, strassen_numpy(x, kernel) + bias)

@@ -2,13 +2,15 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from minicnn import gradcheck
 from minicnn.errors import MinicnnError
-from minicnn.layers import LAYERS, BatchNormalization, Dropout, InputLayer
+from minicnn.kernels import NUMPY
+from minicnn.layers import LAYERS, BatchNormalization, Dropout, InputLayer, Run
 from tests.layers.cases import CASES, run
 
 KERNELS = ["numpy", "numba"]
@@ -32,6 +34,11 @@ def test_cases_reach_every_argument_of_the_constructors():
         set_somewhere = {key for case in own for key in case.options}
         untested = set(own[0].make(None).get_config()) - common - set_somewhere
         assert not untested - {"moving_mean_initializer", "moving_variance_initializer", "gamma_initializer"}, cls
+
+
+def test_a_run_at_another_place_differs_in_that_alone():
+    run = Run(NUMPY, training=True, seed=3, step=5, position=7, keep=False, made={}, samples=9)
+    assert run.at(2) == replace(run, position=2)
 
 
 @pytest.mark.parametrize("training", MODES)

@@ -14,16 +14,17 @@ from minicnn.kernels import NUMPY
 from minicnn.kernels import strassen as loops
 from minicnn.kernels.fused import CODES
 from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
-from minicnn.layers import Dense, Input, Run
+from minicnn.layers import Dense, Input, Layer, Run
 from minicnn.models import Sequential
 from minicnn.steps import strassen
 from minicnn.steps.dense import DenseStep
-from minicnn.steps.strassen import LEAST, MOST, SAMPLES, StrassenStep, strassen_rule
+from minicnn.steps.strassen import LEAST, MOST, SAMPLES, WIDEST, StrassenStep, strassen_rule
 from tests.steps.test_dense import built
 from tests.steps.wide_convolutions import LANES, assert_same
 
 pytestmark = pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: plans never have this step here")
 
+KERNELS = ("largest_of_columns", "largest_of_rows", "strassen_weights", "strassen_forward")
 TOLERANCES = {"float64": 1e-13, "float32": 1e-5}
 
 
@@ -58,7 +59,7 @@ def products(monkeypatch):
 
 def assert_is_the_layer(layer, n, step=None):
     step, x = step or step_of(layer), random_samples(layer, n)
-    got, wanted = step.forward(x, many())[0], step.plain.forward(x, Run(NUMPY))[0]
+    got, wanted = step.forward(x, many())[0], step.otherwise.forward(x, Run(NUMPY))[0]
     assert_same([got], [wanted], TOLERANCES[str(layer.dtype)])
 
 
@@ -79,33 +80,59 @@ def test_any_shape(n, vectors, activation, dtype, use_bias):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_many_blocks(dtype, any_batch, products):
-    """More inputs than a product sums over, several tasks of several panels with a last one that is not full, and more
-    samples than are multiplied at once."""
-    layer = built(Dense(4 * 37 * LANES[dtype], activation="relu"), 4 * loops.DEPTH + 4 * LANES[dtype], dtype)
+def test_many_blocks(dtype, products):
+    """As many inputs as are taken, several tasks of several panels with a last one that is not full, and more samples
+    than are multiplied at once."""
+    layer = built(Dense(4 * 37 * LANES[dtype], activation="relu"), WIDEST, dtype)
     assert_is_the_layer(layer, 2 * MOST + 2)
     assert products == [342, 342, 342]
 
 
 def test_the_plain_loops_are_the_same_program(any_batch, monkeypatch):
     """Uncompiled, on tiles of a CPU with other vectors: two lanes, at most 3, 2, 0 and 0 rows."""
-    for name in ("strassen_weights", "strassen_forward"):
+    for name in KERNELS:
         monkeypatch.setattr(strassen, name, getattr(loops, f"{name}_loops"))
     layer = built(Dense(24, activation="relu"), 16)
     assert_is_the_layer(layer, 7, step_of(layer, Tiling(2, 3, 2, 0, 0, 4)))
 
 
-def test_a_small_sample_beside_large_ones_keeps_its_digits(any_batch):
-    layer = built(Dense(256, use_bias=False), 512, "float32")
-    x = random_samples(layer, 40)
-    sizes = 10.0 ** np.random.default_rng(0).integers(-30, 30, 40)
-    x *= sizes[:, None].astype(np.float32)
+SPREADS = {"float32": 36, "float64": 250}
+
+
+def powers_of_ten(count, dtype, spread):
+    return (10.0 ** np.random.default_rng(0).uniform(-spread, spread, count)).astype(dtype)
+
+
+def assert_keeps_digits(layer, x):
+    """Every number, measured by the largest value that its sum could have had without cancelling."""
+    y, kernel = step_of(layer).forward(x, many())[0].astype(np.longdouble), layer.params["kernel"].astype(np.longdouble)
+    sizes = np.abs(x).astype(np.longdouble) @ np.abs(kernel)
+    assert (np.abs(y - x @ kernel) <= {"float32": 3e-6, "float64": 6e-15}[str(layer.dtype)] * sizes).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_small_sample_beside_large_ones_keeps_its_digits(dtype, any_batch):
+    layer = built(Dense(256, use_bias=False), 512, dtype)
+    x = random_samples(layer, 40) * powers_of_ten((40, 1), dtype, SPREADS[dtype])
     x[17] = 0
-    y = step_of(layer).forward(x, many())[0]
-    wanted = x.astype(float) @ layer.params["kernel"]
-    for one, other in zip(y, wanted, strict=True):
-        assert np.abs(one - other).max() <= 3e-6 * np.abs(other).max()
-    assert not y[17].any()
+    assert_keeps_digits(layer, x)  # of zeros: exactly 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_small_output_beside_large_ones_keeps_its_digits(dtype, any_batch):
+    layer = built(Dense(256, use_bias=False), 512, dtype)
+    layer.params["kernel"] *= powers_of_ten(256, dtype, SPREADS[dtype])
+    layer.params["kernel"][:, 40] = 0
+    assert_keeps_digits(layer, random_samples(layer, 40))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_inputs_of_other_sizes_that_the_weights_undo_keep_their_digits(dtype, any_batch):
+    layer = built(Dense(256, use_bias=False), 512, dtype)
+    x, sizes = random_samples(layer, 40), powers_of_ten(512, dtype, 15)
+    layer.params["kernel"] /= sizes[:, None]
+    layer.params["kernel"][7] = 0
+    assert_keeps_digits(layer, x * sizes)
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
@@ -120,9 +147,8 @@ def test_what_is_not_finite_stays_in_its_sample(number, any_batch, products):
     assert products == []
 
 
-@pytest.mark.parametrize("number", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_a_kernel_that_is_not_finite_is_multiplied_as_it_is_defined(number, any_batch, products):
-    """Or that is so large that its sums might not be."""
     layer = built(Dense(128), 64, "float32")
     layer.params["kernel"][5, 9] = number
     x, run = random_samples(layer, 20), many()
@@ -175,7 +201,7 @@ def test_one_compiled_version_a_dtype(any_batch):
     for dtype, lanes in LANES.items():
         for vectors in (1, 5):
             assert_is_the_layer(built(Dense(4 * lanes * vectors, activation="relu"), 4 * lanes, dtype), 9)
-    assert [len(kernel.signatures) for kernel in (loops.strassen_weights, loops.strassen_forward)] == [2, 2]
+    assert [len(getattr(loops, name).signatures) for name in KERNELS] == [2] * len(KERNELS)
 
 
 class Mine(Dense):
@@ -191,16 +217,18 @@ def test_what_is_taken_by_the_plan():
     step, taken = ruled(layer, 1024)
     assert taken == 1
     assert step.layers == (layer,)
-    assert str(step) == "StrassenStep(Dense 'd')"
-    assert "StrassenStep(Dense 'd')" in str(Sequential([Input(shape=(1024,)), layer, Dense(10)]).plan())
+    assert str(step) == "StrassenStep(Dense 'd'), in predicting many"
+    assert str(step) in str(Sequential([Input(shape=(1024,)), layer, Dense(10)]).plan())
 
 
 @pytest.mark.parametrize(
     ("layer", "inputs"),
     [
-        (Dense(4096), 1000),  # few inputs
-        (Dense(1000), 4096),  # few outputs
+        (Dense(16384), 512),  # few inputs
+        (Dense(512), 4096),  # few outputs
         (Dense(1024), 2048),  # few weights
+        (Dense(1024), 8192),  # so many inputs that rounding would show
+        (Dense(8192), 4096),  # 412 MB of sums
         (Dense(4104), 4096),  # blocks of outputs that are not whole vectors
         (Dense(4096), 4104),  # of inputs
         (Dense(4096, activation="gelu"), 1024),
@@ -241,9 +269,11 @@ def test_the_kernel_is_taken_apart_once_for_a_call_and_anew_for_the_next(model, 
     assert len(made) == 2
 
 
-def test_few_samples_and_limited_steps_are_left_to_the_plain_step(model, products):
+def test_few_samples_limited_steps_and_single_batches_are_left_to_the_other_step(model, products):
     some = model.predict(X[: SAMPLES - 1], batch_size=1000, verbose=0)
     limited = model.predict(X, batch_size=1000, steps=3, verbose=0)
+    model.predict(X, batch_size=len(X), verbose=0)
+    model.predict(X, batch_size=LEAST - 1, verbose=0)
     model.compile("sgd", "mse", steps=["DenseStep"])
     plain = model.predict(X, batch_size=1000, verbose=0)
     np.testing.assert_array_equal(some[:4000], plain[:4000])  # the last batches are not of one size
@@ -260,6 +290,19 @@ def test_weights_that_a_callback_changes_between_batches_count(model, products):
     before = expected(model)
     y = model.predict(X, batch_size=3000, verbose=0, callbacks=[Doubling()])
     assert_same([y], [np.concatenate([before[:3000], expected(model)[3000:]])], 1e-5)
+    assert products == []
+
+
+class Doubled(Layer):
+    """A caller's own, which might change weights between batches."""
+
+    def forward(self, x, run):
+        return 2 * x, None
+
+
+def test_a_layer_of_the_callers_is_left_to_the_other_step(products):
+    model = Sequential([Input(shape=(1024,)), Dense(4096), Doubled()], seed=0)
+    model.predict(X, batch_size=1000, verbose=0)
     assert products == []
 
 
