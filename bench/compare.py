@@ -167,7 +167,8 @@ class Comparison:
 
     def _outputs(self, engine: str, variant: str, facts: dict[str, Any]) -> Any:
         trains = "train" in PEERS[engine].measures
-        return self.child(engine, {**facts, "task": "check", "variant": variant, "with_training": trains})
+        job = {**facts, "task": "check", "variant": variant, "predict_batch": PREDICT_BATCH, "with_training": trains}
+        return self.child(engine, job)
 
     # -- measuring
 

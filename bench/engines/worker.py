@@ -68,13 +68,15 @@ class Engine:
 
 
 def check(engine: Engine, job: Job) -> dict[str, Any]:
-    """Predictions, and the losses in inference and in three training steps on one batch: what engines must agree on."""
+    """What engines must agree on: predictions, of as many images and in the batches that are timed, and the losses of
+    one training batch in inference and in three steps."""
     engine.load()
     engine.build(job)
-    x, y = engine.prepare(*_images(job, job["batch"]))
-    result: dict[str, Any] = {"predictions": engine.predict(x, job["batch"]).tolist()}
+    x, _ = engine.prepare(*_images(job, job["images"]))
+    result: dict[str, Any] = {"predictions": engine.predict(x, job["predict_batch"]).tolist()}
     if job["with_training"]:
         engine.compile(job)
+        x, y = engine.prepare(*_images(job, job["batch"]))
         result["losses"] = [engine.loss(x, y), *engine.epochs(x, y, job["batch"], 3, shuffle=False)[1]]
     return result
 

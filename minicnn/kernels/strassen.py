@@ -7,23 +7,24 @@ Two matrices of 2x2 blocks are multiplied with eight products of blocks, or with
 
     y00 = m0 + m3 − m4 + m6           y01 = m2 + m4             y10 = m1 + m3             y11 = m0 − m1 + m2 + m5
 
-and each of the seven in the same way. Written as a matrix [a][b] of which a is the number of the block
-among the four, row by row, and b that of the block within it, x and k are taken apart by L x Lᵀ and R k Rᵀ and the 49
-products put together by S m Sᵀ, for matrices L, R and S of the signs above: one tile_transform each, as in Winograd's
-convolution (winograd.py), which saves multiplications in the same way.
+and each of the seven in the same way. Written as a matrix [a][b], of which a is the number of the block among the four,
+row by row, and b that of the block within it, x and k are taken apart by L x Lᵀ and R k Rᵀ, and the 49 products put
+together by S m Sᵀ, for matrices L, R and S of the signs above: one tile_transform each, as in Winograd's convolution
+(winograd.py), which saves multiplications in the same way.
 
 What depends on the kernel alone takes three times its memory, and as long to make as two batches gain. So it pays where
 predict keeps it for many batches (Run.once in layers/base.py), and not in training. For 256 samples a layer 4096x4096
-takes 0.76 of the time. Predicting 4096 images in batches of 256 is 1.16 times as fast with the sheet's alexnet_cifar10
-and 1.19 with its alexnet_mnist (1.18 and 1.23 in batches of 128, 1.12 and 1.10 of 64; 2 cores of an AMD EPYC with
-AVX-512).
+takes 0.76 of the time. Predicting 4096 images in batches of 256 is 1.11 to 1.14 times as fast with the sheet's
+alexnet_cifar10 and 1.14 to 1.18 with its alexnet_mnist (1.17 and 1.15 in batches of 128, 1.10 of 64; 2 cores of an AMD
+EPYC with AVX-512).
 
 The sums add numbers that have nothing to do with each other: beside a large sample, input or output a small one would
 lose its digits. So each is first scaled by a power of two, which is exact: the outputs' columns of the kernel, then the
-inputs' rows of it, which x is multiplied by in turn, and then the samples. The error in float32, of a sample's largest
-output, is 5e-6 for 1024 inputs and 9e-6 for 4096, the most that are taken, where sums in the usual order, one product
-after the other, have 1.5e-6 and 4e-6. The last bits depend on the other samples of the batch. NaN or infinity would
-reach them too: a batch that has one is multiplied as it is defined, and so is every batch if the kernel has one.
+inputs' rows of it, which x is multiplied by in turn, and then the samples. The error in float32 is 5e-6 of a
+sample's largest output for 1024 inputs and 1.1e-5 for 4096, the most that are taken (7e-6 of a batch's), where sums in
+the usual order, one product after the other, have 2e-6 and 4e-6. The last bits depend on the other samples of the
+batch. NaN or infinity would reach them too: a batch that has one is multiplied as it is defined, and so is every batch
+if the kernel has one.
 
 Source: Strassen 1969, "Gaussian elimination is not optimal"; Higham 2002, "Accuracy and stability of numerical
 algorithms", section 23.2.2, for the error and the scaling. strassen_numpy is the formulas; the loops below it are what
@@ -182,39 +183,39 @@ def strassen_weights_loops(kernel: Array, by_row: Array, by_column: Array, tilin
 
 @inlined
 def take_samples_apart(
-    x: Array, by_sample: Array, by_input: Array, sample: int, samples: int, blocks: Array, parts: Array, plane: int
+    x: Array, by_sample: Array, by_input: Array, row: int, block_rows: int, blocks: Array, parts: Array, plane: int
 ) -> None:
-    """L x Lᵀ of the four rows of x that are number `sample` of the `samples` rows of their blocks.
+    """L x Lᵀ of the four rows of x that are number `row` of the `block_rows` rows of their blocks.
 
-    blocks: a workspace of 4·I numbers. parts: place by place, `plane` numbers apart, (samples, I / 4).
+    blocks: a workspace of 4·I numbers. parts: place by place, `plane` numbers apart, (block_rows, I / 4).
     """
     inputs = x.shape[1] // 4
-    gather_blocks(x, by_sample, by_input, sample, 1, samples, 0, inputs, blocks)
+    gather_blocks(x, by_sample, by_input, row, 1, block_rows, 0, inputs, blocks)
     tile_transform(
-        blocks, 0, 4 * inputs, inputs, 0, parts, sample * inputs, 7 * plane, plane, 0, LEFT, 1, inputs
+        blocks, 0, 4 * inputs, inputs, 0, parts, row * inputs, 7 * plane, plane, 0, LEFT, 1, inputs
     )  # fmt: skip
 
 
 @inlined
 def multiply_places(
-    parts: Array, plane: int, samples: int, inputs: int, weights: Array, outputs: int, first: int, last: int,
+    parts: Array, plane: int, block_rows: int, inputs: int, weights: Array, outputs: int, first: int, last: int,
     products: Array, products_plane: int, tiling: Tiling,
 ) -> None:  # fmt: skip
-    """The 49 products (samples, inputs) · (inputs, outputs first <= f < last), in panels (samples, width)."""
+    """The 49 products (block_rows, inputs) · (inputs, outputs first <= f < last), in panels (block_rows, width)."""
     of_weights = weights_plane(inputs, outputs, weights.itemsize)
     for place in range(PLACES):
         for f in range(first, last, tiling.widest):
             width = min(tiling.widest, last - f)
             rows_product(
                 parts, place * plane, inputs, 1, 0, weights, place * of_weights + f * inputs, width, 0,
-                products, place * products_plane + (f - first) * samples, width,
-                inputs, 1, samples, width, False, tiling,
+                products, place * products_plane + (f - first) * block_rows, width,
+                inputs, 1, block_rows, width, False, tiling,
             )  # fmt: skip
 
 
 @inlined
 def put_together(
-    products: Array, start: int, plane: int, sample: int, samples: int, f: int, width: int,
+    products: Array, start: int, plane: int, row: int, block_rows: int, f: int, width: int,
     of_samples: Array, of_outputs: Array, bias: Array, code: int, sums: Array, y: Array,
 ) -> None:  # fmt: skip
     """S m Sᵀ of one row of a panel of products, that of four samples; scaled back, with bias and activation, to y.
@@ -225,17 +226,14 @@ def put_together(
     tile_transform(products, start, 7 * plane, plane, 0, sums, 0, 4 * width, width, 0, SUMS, 1, width)
     for outer in range(4):
         for inner in range(4):
-            row = (outer // 2 * 2 + inner // 2) * samples + sample
+            at = (outer // 2 * 2 + inner // 2) * block_rows + row
             o = (outer % 2 * 2 + inner % 2) * block_columns + f
-            if row < y.shape[0]:
-                z, factors, factor = (
-                    sums[(4 * outer + inner) * width :][:width],
-                    of_outputs[o:][:width],
-                    of_samples[row],
-                )
+            if at < y.shape[0]:
+                z = sums[(4 * outer + inner) * width :][:width]
+                factors, factor = of_outputs[o:][:width], of_samples[at]
                 for k in range(width):
                     z[k] *= factors[k] * factor
-                activate(z, bias[o : o + width], code, y[row, o : o + width])
+                activate(z, bias[o : o + width], code, y[at, o : o + width])
 
 
 def strassen_forward_loops(
@@ -245,26 +243,25 @@ def strassen_forward_loops(
 
     by_sample, of_samples (N,): powers_of_two of the rows of x · kernel.inputs. code: of the activation f (fused.py).
     """
-    n, inputs, outputs, widest = x.shape[0], x.shape[1] // 4, y.shape[1] // 4, tiling.widest
-    samples = (n + 3) // 4
-    plane = odd_lines(samples * inputs, x.itemsize)
+    block_rows, inputs, outputs, widest = (x.shape[0] + 3) // 4, x.shape[1] // 4, y.shape[1] // 4, tiling.widest
+    plane = odd_lines(block_rows * inputs, x.itemsize)
     parts = lines_of_cache(PLACES * plane, x)
-    for sample in prange(samples):
+    for row in prange(block_rows):
         blocks = lines_of_cache(16 * inputs, x)
-        take_samples_apart(x, by_sample, kernel.inputs, sample, samples, blocks, parts, plane)
+        take_samples_apart(x, by_sample, kernel.inputs, row, block_rows, blocks, parts, plane)
     columns = max(1, min(TOGETHER, outputs // widest // TASKS)) * widest
     for task in prange((outputs + columns - 1) // columns):
         first, last = task * columns, min(outputs, (task + 1) * columns)
-        products_plane = odd_lines(samples * (last - first), x.itemsize)
+        products_plane = odd_lines(block_rows * (last - first), x.itemsize)
         products, sums = lines_of_cache(PLACES * products_plane, x), lines_of_cache(16 * widest, x)
         multiply_places(
-            parts, plane, samples, inputs, kernel.weights, outputs, first, last, products, products_plane, tiling
+            parts, plane, block_rows, inputs, kernel.weights, outputs, first, last, products, products_plane, tiling
         )
         for f in range(first, last, widest):
             width = min(widest, last - f)
-            for sample in range(samples):
+            for row in range(block_rows):
                 put_together(
-                    products, (f - first) * samples + sample * width, products_plane, sample, samples, f, width,
+                    products, (f - first) * block_rows + row * width, products_plane, row, block_rows, f, width,
                     of_samples, kernel.outputs, bias, code, sums, y,
                 )  # fmt: skip
 
