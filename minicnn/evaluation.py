@@ -204,9 +204,9 @@ class Evaluator(Feeding):
         """The run of all batches of predict: steps keep what they make of the weights for the next batch, unless code
         of the caller's has its turn in between and may change them."""
         run = Run(self.kernels, keep=False)
-        if not isinstance(batches, ArrayBatches) or total is None or total < 2:
+        if not isinstance(batches, ArrayBatches) or total is None or total < 2 or calls.callbacks:
             return run
-        if calls.callbacks or self._plan(None).has_callers_layers:
+        if self._plan(None).has_callers_layers:
             return run
         return replace(run, made={}, samples=min(len(batches.x), total * batches.batch_size))
 

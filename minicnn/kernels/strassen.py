@@ -129,6 +129,12 @@ def largest_of_rows_loops(matrix: Array, factors: Array) -> Array:
 
 
 @inlined
+def corner_of(outer: int, inner: int, rows: int, columns: int) -> tuple[int, int]:
+    """The first row and column of block [outer][inner], for blocks (rows, columns)."""
+    return (outer // 2 * 2 + inner // 2) * rows, (outer % 2 * 2 + inner % 2) * columns
+
+
+@inlined
 def gather_blocks(
     matrix: Array, by_row: Array, by_column: Array, row: int, rows: int, block_rows: int, column: int, width: int,
     blocks: Array,
@@ -138,14 +144,13 @@ def gather_blocks(
     blocks: flat, (4, 4, rows, width), [a][b] as the module's docstring has it. block_rows: rows of a block; what lies
     below the matrix is 0. by_row (R,), by_column (C,): scales.
     """
-    block_columns = matrix.shape[1] // 4
     for outer in range(4):
         for inner in range(4):
-            down, right = outer // 2 * 2 + inner // 2, outer % 2 * 2 + inner % 2
-            start = right * block_columns + column
+            down, right = corner_of(outer, inner, block_rows, matrix.shape[1] // 4)
+            start = right + column
             for r in range(rows):
                 target = blocks[((4 * outer + inner) * rows + r) * width :][:width]
-                at = down * block_rows + row + r
+                at = down + row + r
                 if at < matrix.shape[0]:
                     source, scales, scale = matrix[at, start:][:width], by_column[start:][:width], by_row[at]
                     for c in range(width):
@@ -222,12 +227,11 @@ def put_together(
 
     start: of the row in the first place. sums: a workspace of 16 widths.
     """
-    block_columns = y.shape[1] // 4
     tile_transform(products, start, 7 * plane, plane, 0, sums, 0, 4 * width, width, 0, SUMS, 1, width)
     for outer in range(4):
         for inner in range(4):
-            at = (outer // 2 * 2 + inner // 2) * block_rows + row
-            o = (outer % 2 * 2 + inner % 2) * block_columns + f
+            down, right = corner_of(outer, inner, block_rows, y.shape[1] // 4)
+            at, o = down + row, right + f
             if at < y.shape[0]:
                 z = sums[(4 * outer + inner) * width :][:width]
                 factors, factor = of_outputs[o:][:width], of_samples[at]
@@ -241,7 +245,7 @@ def strassen_forward_loops(
 ) -> None:
     """y (N, O) = f(x · kernel + bias) for x (N, I) and a kernel (I, O) taken apart. Overwrites y.
 
-    by_sample, of_samples (N,): powers_of_two of the rows of x · kernel.inputs. code: of the activation f (fused.py).
+    by_sample, of_samples (N,): scales_of_rows of x and kernel.inputs. code: of the activation f (fused.py).
     """
     block_rows, inputs, outputs, widest = (x.shape[0] + 3) // 4, x.shape[1] // 4, y.shape[1] // 4, tiling.widest
     plane = odd_lines(block_rows * inputs, x.itemsize)
@@ -270,3 +274,9 @@ largest_of_columns = compiled(largest_of_columns_loops)
 largest_of_rows = compiled(largest_of_rows_loops)
 strassen_weights = compiled(strassen_weights_loops)
 strassen_forward = compiled(strassen_forward_loops)
+
+
+def scales_of_rows(matrix: Array, factors: Array) -> tuple[Array, Array] | None:
+    """powers_of_two for the rows of matrix (R, C) · factors (C,); None if a number is not finite."""
+    largest = largest_of_rows(matrix, factors)
+    return powers_of_two(largest) if np.isfinite(largest).all() else None

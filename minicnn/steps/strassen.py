@@ -6,21 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from minicnn.kernels import workspace
 from minicnn.kernels.strassen import (
     PLACES,
     Apart,
     largest_of_columns,
-    largest_of_rows,
     powers_of_two,
+    scales_of_rows,
     strassen_forward,
     strassen_weights,
     weights_plane,
 )
 from minicnn.kernels.tiles import Tiling, from_a_line, tiling_for, with_transforms
-from minicnn.layers import Dense, Layer, Run
+from minicnn.layers import Layer, Run
 from minicnn.layers.core import bias_or_zeros
 from minicnn.losses import Loss
 from minicnn.steps.dense import DenseStep, dense_rule
@@ -50,10 +48,10 @@ SMALLEST, LARGEST = 1 << 22, 1 << 24
 def taken_apart(kernel: Array, tiling: Tiling) -> Apart | None:
     """The kernel with its columns, then its rows scaled; None if it holds NaN or infinity."""
     by_output, of_outputs = powers_of_two(largest_of_columns(kernel))
-    largest = largest_of_rows(kernel, by_output)
-    if not np.isfinite(largest).all():
+    scales = scales_of_rows(kernel, by_output)
+    if scales is None:
         return None
-    by_input, of_inputs = powers_of_two(largest)
+    by_input, of_inputs = scales
     count = PLACES * weights_plane(kernel.shape[0] // 4, kernel.shape[1] // 4, kernel.itemsize)
     weights = from_a_line(workspace.empty((count + 64 // kernel.itemsize,), kernel.dtype), count)
     strassen_weights(kernel, by_input, by_output, tiling, weights)
@@ -62,19 +60,17 @@ def taken_apart(kernel: Array, tiling: Tiling) -> Apart | None:
 
 @dataclass(frozen=True)
 class StrassenStep:
-    """y = f(x · kernel + bias) for x (N, I); kernels/strassen.py says how. code: of f (kernels/fused.py).
+    """What `otherwise` computes, y = f(x · kernel + bias) for x (N, I); kernels/strassen.py says how.
 
     otherwise: the step for all else: training, few samples or one batch of them, and what is not finite.
     """
 
-    layer: Dense
-    code: int
-    tiling: Tiling
     otherwise: DenseStep
+    tiling: Tiling
 
     @property
     def layers(self) -> Sequence[Layer]:
-        return (self.layer,)
+        return self.otherwise.layers
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         y = self._product(x, run) if run.samples >= SAMPLES and len(x) >= LEAST else None
@@ -82,25 +78,23 @@ class StrassenStep:
 
     def _product(self, x: Array, run: Run) -> Array | None:
         """y, or None if x or the kernel holds NaN or infinity."""
-        kernel = run.once(self.layer, lambda: taken_apart(self.layer.params["kernel"], self.tiling))
-        if kernel is None:
+        layer, code = self.otherwise.layer, self.otherwise.code
+        kernel = run.once(layer, lambda: taken_apart(layer.params["kernel"], self.tiling))
+        scales = None if kernel is None else scales_of_rows(x, kernel.inputs)
+        if kernel is None or scales is None:
             return None
-        largest = largest_of_rows(x, kernel.inputs)
-        if not np.isfinite(largest).all():
-            return None
-        by_sample, of_samples = powers_of_two(largest)
-        y, bias = workspace.empty((len(x), self.layer.units), x.dtype), bias_or_zeros(self.layer)
-        parts = -(-len(x) // MOST)
+        by_sample, of_samples = scales
+        y, bias, parts = workspace.empty((len(x), layer.units), x.dtype), bias_or_zeros(layer), -(-len(x) // MOST)
         for part in range(parts):
             rows = slice(part * len(x) // parts, (part + 1) * len(x) // parts)
-            strassen_forward(x[rows], by_sample[rows], of_samples[rows], kernel, bias, self.code, self.tiling, y[rows])
+            strassen_forward(x[rows], by_sample[rows], of_samples[rows], kernel, bias, code, self.tiling, y[rows])
         return y
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
         return self.otherwise.backward(dy, saved, run, need_dx)
 
     def __str__(self) -> str:
-        return f"StrassenStep({self.layer}), in predicting many"
+        return f"StrassenStep({self.otherwise.layer}), in predicting many"
 
 
 def strassen_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[StrassenStep, int] | None:
@@ -117,4 +111,4 @@ def strassen_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[S
         return None
     if not NARROWEST <= inputs <= WIDEST or not SMALLEST <= inputs * outputs <= LARGEST:
         return None
-    return StrassenStep(layer, otherwise.code, with_transforms(tiling, layer.dtype.itemsize), otherwise), taken
+    return StrassenStep(otherwise, with_transforms(tiling, layer.dtype.itemsize)), taken
