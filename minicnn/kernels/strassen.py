@@ -14,7 +14,7 @@ together by S m Sᵀ, for matrices L, R and S of the signs above: one tile_trans
 
 What depends on the kernel alone takes three times its memory, and as long to make as two batches gain. So it pays where
 predict keeps it for many batches (Run.once in layers/base.py), and not in training. For 256 samples a layer 4096x4096
-takes 0.76 of the time. Predicting 4096 images in batches of 256 is 1.11 to 1.14 times as fast with the sheet's
+takes 0.77 of the time. Predicting 4096 images in batches of 256 is 1.11 to 1.14 times as fast with the sheet's
 alexnet_cifar10 and 1.14 to 1.18 with its alexnet_mnist (1.17 and 1.15 in batches of 128, 1.10 of 64; 2 cores of an AMD
 EPYC with AVX-512).
 
@@ -46,7 +46,8 @@ PLACES = 49
 
 TOGETHER, TASKS = 4, 4
 """Panels of outputs that one task computes, at most, so that it reads the samples' sums once for all of them; and how
-many tasks there are at least. Through 4096x4096 one panel at a time takes 34.7 ms, two 32.9, four and eight 32.2."""
+many tasks there are at least. Through 4096x4096 256 samples take 34.3 ms with one, 33.6 with two, 33.2
+with four and 34.5 with eight panels to a task."""
 
 ROWS = 4
 """Rows of the kernel that are taken apart at a time: their 16 blocks stay in the first-level cache."""

@@ -34,8 +34,7 @@ of workspace.py then keeps; a batch of 256 samples gains 10 ms (2 cores of an AM
 LEAST, MOST = 64, 512
 """Samples of a batch from which Strassen's product pays, and that are multiplied at once.
 
-Of DenseStep's time a layer 4096x4096 takes 0.77 for 64 samples, 0.75 for 128 and 512, 0.76 for 256; 0.88 for 32 on its
-own, but the sheet's AlexNets take 1.01 and 1.08 of theirs in batches of 32.
+Of DenseStep's time a layer 4096x4096 takes 1.2 for 32 samples, 0.85 for 64, 0.7 for 128 and 512 and 0.77 for 256.
 """
 
 NARROWEST, WIDEST = 1024, 4096
