@@ -84,7 +84,8 @@ class Evaluator(Feeding):
     ) -> Any:
         """Loss and metrics in inference mode: a float without metrics, else a list, or a dict with return_dict.
 
-        Arguments as in fit. The loss includes the regularizers' penalties.
+        Arguments as in fit. The loss includes the regularizers' penalties. Another thread must not change the weights
+        meanwhile, as in predict.
         """
         self._need_compiled("evaluate")
         self._need_built("evaluate")
@@ -110,12 +111,15 @@ class Evaluator(Feeding):
         wanted = calls.wants("on_test_batch_end")
         if isinstance(batches, ArrayBatches):  # checked before, but perhaps before the input shape was known
             self.check_input(batches.x.shape[1:], "fit: validation_data" if prefix else "evaluate")
+        run = Run(self.kernels, keep=False)
+        if not prefix:  # a validation leaves the memory that this takes to fit
+            run = self._run_of_all(batches, steps, calls, ("on_test_batch_begin", "on_test_batch_end"))
         calls.on_test_begin()
         if progress is not None:
             progress.start("Evaluate")
         for number, batch in enumerate(islice(batches.epoch(), steps)):
             calls.on_test_batch_begin(number)
-            loss, y_pred = self._test_step(batch)
+            loss, y_pred = self._test_step(batch, run)
             scores = scores or self._scores(batch.y, y_pred)
             scores.update(loss, labels_of(batch), y_pred, batch.sample_weight)
             calls.on_test_batch_end(number, scores.logs() if wanted else None)
@@ -134,11 +138,11 @@ class Evaluator(Feeding):
         calls.on_test_end(scores.logs())
         return scores.logs(prefix)
 
-    def _test_step(self, batch: Batch) -> tuple[float, Array]:
+    def _test_step(self, batch: Batch, run: Run) -> tuple[float, Array]:
         optimizer, loss = self._need_compiled("evaluate")
         plan = self._plan(loss)
         assert plan.loss is not None
-        output = plan.predict(batch.x, Run(self.kernels, keep=False))
+        output = plan.predict(batch.x, run)
         y_true = plan.loss.align(labels_of(batch), output)
         sample_losses, _ = plan.loss.value_and_gradient(y_true, output, self.kernels)
         penalty = self._packed(optimizer).penalty(self.kernels)
@@ -151,7 +155,7 @@ class Evaluator(Feeding):
         self._need_built("test_on_batch")
         batch = self._one_batch(x, y, sample_weight, "test_on_batch")
         with self._engine():
-            loss, y_pred = self._test_step(batch)
+            loss, y_pred = self._test_step(batch, Run(self.kernels, keep=False))
         return returned(self._scored(loss, batch, y_pred), return_dict)
 
     # -- predict
@@ -183,7 +187,7 @@ class Evaluator(Feeding):
         total = length(batches, limit)
         calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=total)
         progress = Progress(level, total)
-        run = self._predicting_run(batches, calls, total)
+        run = self._run_of_all(batches, limit, calls, ("on_predict_batch_begin", "on_predict_batch_end"))
         outputs = []
         with self._engine(passes=total):
             calls.on_predict_begin()
@@ -200,11 +204,11 @@ class Evaluator(Feeding):
             return np.empty((0, *self.output_shape_for(self.layers[0].input_shape)), self.dtype)
         return np.concatenate(outputs)
 
-    def _predicting_run(self, batches: Batches, calls: CallbackList, total: int | None) -> Run:
-        """The run of all batches of predict: steps keep what they make of the weights for the next batch, unless code
-        of the caller's has its turn in between and may change them."""
-        run = Run(self.kernels, keep=False)
-        if not isinstance(batches, ArrayBatches) or total is None or total < 2 or calls.callbacks:
+    def _run_of_all(self, batches: Batches, limit: int | None, calls: CallbackList, hooks: tuple[str, str]) -> Run:
+        """The run of all batches of predict or evaluate: steps keep what they make of the weights for the next batch,
+        unless code of the caller's has its turn in between (callbacks by these hooks) and may change them."""
+        run, total = Run(self.kernels, keep=False), length(batches, limit)
+        if not isinstance(batches, ArrayBatches) or total is None or total < 2 or any(map(calls.wants, hooks)):
             return run
         if self._plan(None).has_callers_layers:
             return run

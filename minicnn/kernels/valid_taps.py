@@ -22,7 +22,7 @@ the Xeon, whose products run half as fast again, it was 49 to 70 forward, with p
 55 back: packing its 64 MB takes 2.7 ms of each pass there, however many images share them, and no product runs
 meanwhile. (Packed once for many batches they are read from memory all the same: 1.02 times as fast.) One image or two
 go through few_images.py where filters are whole vectors, few through a large dense layer by dense_updates.py, and the
-AlexNets' convolutions from 48 images on, in training from 96, through toeplitz.py.
+AlexNets' convolutions from 48 images of a call on, in training from batches of 96, through toeplitz.py.
 
 Source of the product for each tap: Vasudevan, Anderson and Gregg 2017, "Parallel multi channel convolution using
 general matrix multiplication". Here the taps in the padding are left out of it.

@@ -267,6 +267,15 @@ def test_the_kernel_is_taken_apart_once_for_a_call_and_anew_for_the_next(model, 
     assert len(made) == 2
 
 
+def test_evaluate_does_as_predict_and_a_validation_leaves_its_memory_to_fit(model, products):
+    y = expected(model)
+    model.compile("sgd", "mse")
+    assert model.evaluate(X, y + 1, batch_size=1000, verbose=0) == pytest.approx(1, rel=1e-4)
+    assert products == [500] * 8 + [102]
+    model.fit(X[:1], y[:1], validation_data=(X, y), batch_size=1000, verbose=0)
+    assert products == [500] * 8 + [102]
+
+
 def test_few_samples_limited_steps_and_single_batches_are_left_to_the_other_step(model, products):
     some = model.predict(X[: SAMPLES - 1], batch_size=1000, verbose=0)
     limited = model.predict(X, batch_size=1000, steps=3, verbose=0)

@@ -283,6 +283,49 @@ def test_weights_are_transformed_once_for_the_batches_of_a_call_and_anew_for_the
     assert len(made) == 2
 
 
+@pytest.mark.parametrize(
+    ("images", "batch_size", "calls"), [(PREDICTING_FROM + 1, 12, 4), (PREDICTING_FROM - 1, 12, 0)]
+)
+def test_images_of_all_batches_count_and_one_left_over_goes_another_way(images, batch_size, calls, ways):
+    model = predicting()
+    y = model.predict(X[:images], batch_size=batch_size, verbose=0)
+    assert ways == ["toeplitz_forward"] * calls
+    assert_same([y], [model.predict(X, batch_size=len(X), verbose=0)[:images]], 1e-5)
+
+
+@pytest.fixture
+def evaluated():
+    """A model whose loss, the mean squared output, is proportional to the square of its weights."""
+    model = predicting()
+    model.compile("sgd", "mse")
+    return model
+
+
+def evaluate(model, **arguments):
+    return model.evaluate(X, np.zeros_like(X), batch_size=PREDICTING_FROM, verbose=0, **arguments)
+
+
+def test_evaluate_transforms_weights_once_too(evaluated, ways, monkeypatch):
+    made, own = [], toeplitz.toeplitz_weights
+    monkeypatch.setattr(toeplitz, "toeplitz_weights", lambda *args: (made.append(1), own(*args))[1])
+    before = evaluate(evaluated)
+    assert (len(made), len(ways)) == (1, 3)
+    double(evaluated)
+    assert evaluate(evaluated) == pytest.approx(4 * before)
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(("hook", "number"), [("on_test_batch_begin", 1), ("on_test_batch_end", 0)])
+def test_weights_that_a_callback_changes_between_batches_of_evaluate_count(hook, number, evaluated):
+    def change(self, batch, logs=None):
+        if batch == number:
+            double(self.model)
+
+    first, rest = (evaluate(evaluated, steps=1), 3 * evaluate(evaluated) - evaluate(evaluated, steps=1))
+    changed = evaluate(evaluated, callbacks=[type("Changing", (Callback,), {hook: change})()])
+    assert changed == pytest.approx((first + 4 * rest) / 3)
+
+
 @pytest.mark.parametrize(("hook", "number"), [("on_predict_batch_begin", 2), ("on_predict_batch_end", 1)])
 def test_weights_that_a_callback_changes_between_batches_count(hook, number):
     def change(self, batch, logs=None):
