@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,10 +95,10 @@ class ArrayBatches:
         assert x is not None
         return ArrayBatches(x, y, weight, self.batch_size, self.dtype, self.kernels)
 
-    def epoch(self, number: int = 0) -> Iterator[Batch]:
-        """The batches of epoch `number`."""
+    def epoch(self, number: int = 0, first: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number`, from batch `first` on."""
         order = self._order(number)
-        for start in range(0, len(self.x), self.batch_size):
+        for start in range(first * self.batch_size, len(self.x), self.batch_size):
             place = slice(start, start + self.batch_size)
             rows = place if order is None else order[place]
             yield Batch(
@@ -145,8 +146,9 @@ class IterableBatches:
     """Batches that the caller makes: an iterable or generator of (x, y) or (x, y, sample_weight).
 
     A generator goes on from epoch to epoch. An iterable is started anew each epoch, or where steps is given when it has
-    ended. steps: batches in an epoch; None takes len() if there is one, else all that come. check: called with each
-    batch before it is used.
+    ended. So are batches by number, a list or Keras's Sequence, but with them the epoch in which they end is short, as
+    in Keras; a Sequence's on_epoch_end is called. steps: batches in an epoch; None takes len() if there is one, else
+    all that come. check: called with each batch before it is used.
 
     drawn: how many batches have come so far. checksum: of the first sample of each, so that a run which draws the same
     batches again can tell that they are the same.
@@ -154,6 +156,7 @@ class IterableBatches:
 
     def __init__(self, source: Any, steps: int | None, dtype: np.dtype[Any], check: Any) -> None:
         self.source, self.dtype, self.check = source, dtype, check
+        self._goes_on = steps is not None
         self.steps = steps if steps is not None else (len(source) if hasattr(source, "__len__") else None)
         self._iterator: Iterator[Any] | None = None
         self.exhausted = False
@@ -165,17 +168,17 @@ class IterableBatches:
         return self.steps
 
     def epoch(self, number: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch; sets `exhausted` where a generator ends before its steps."""
+        """The batches of one epoch; sets `exhausted` where a generator ends before its steps, or nothing comes."""
         iterator = self._start()
         done = 0
-        while self.steps is None or done < self.steps:
-            try:
-                item = next(iterator)
-            except StopIteration:
-                self.exhausted = self.steps is not None or self.one_shot
-                return
+        for item in islice(iterator, self.steps):
             yield self._batch(item)
             done += 1
+        if self.steps is None or done < self.steps:
+            self._iterator = None
+            self.exhausted = self.one_shot or done == 0
+        if hasattr(self.source, "on_epoch_end"):
+            self.source.on_epoch_end()
 
     @property
     def one_shot(self) -> bool:
@@ -185,13 +188,18 @@ class IterableBatches:
     def _start(self) -> Iterator[Any]:
         if self.one_shot:
             return iter(self.source)
-        if hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__"):
-            return (self.source[k] for k in range(len(self.source)))  # Keras's Sequence
-        if self.steps is None:
-            return iter(self.source)
+        by_number = hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__")
+        if not self._goes_on:
+            return self._by_number() if by_number else iter(self.source)
         if self._iterator is None:
-            self._iterator = self._over_and_over()
+            self._iterator = self._by_number() if by_number else self._over_and_over()
         return self._iterator
+
+    def _by_number(self) -> Iterator[Any]:
+        for number in range(len(self.source)):
+            if number + 1 == len(self.source):
+                self._iterator = None  # an epoch that ends with the last one is no short one
+            yield self.source[number]
 
     def _over_and_over(self) -> Iterator[Any]:
         """The source's batches, from the start again when they end; none if there is none."""

@@ -66,13 +66,17 @@ def class_weights(class_weight: Any, sample_weight: Array | None, y: Array, outp
         raise ConfigError("fit: class_weight and sample_weight exclude each other; multiply them into sample_weight.")
     if not isinstance(class_weight, Mapping):
         raise ConfigError(f"fit: class_weight must be a dict of class number to weight, got {class_weight!r}.")
+    if y.ndim > 2:
+        raise ConfigError(
+            f"fit: class_weight needs one label for each sample, and y has shape {y.shape}; give sample_weight instead."
+        )
     one_hot = y.ndim > 1 and y.shape[-1] > 1
     classes = y.argmax(axis=-1) if one_hot else y.reshape(len(y)).astype(np.int64)
-    table = np.ones(max(output_shape[-1], int(classes.max(initial=0)) + 1))
+    table = np.ones(max(2, output_shape[-1], int(classes.max(initial=0)) + 1))  # one output tells two classes apart
     for number, weight in class_weight.items():
         if not isinstance(number, (int, np.integer)) or not 0 <= number < len(table):
             raise ConfigError(
-                f"fit: class_weight names class {number!r}; the model has {output_shape[-1]} outputs, counted from 0."
+                f"fit: class_weight names class {number!r}; there are {len(table)} classes, counted from 0."
             )
         table[number] = finite_number(weight, f"class_weight[{number}]", "fit")
     return np.asarray(table[classes])

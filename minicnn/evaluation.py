@@ -24,9 +24,12 @@ from minicnn.metrics import Metric, metric_for
 from minicnn.optimizers import Optimizer
 from minicnn.parameters import ParameterBuffer, trainable_owners
 from minicnn.progress import Progress, verbosity, warn
-from minicnn.scores import Logs, Scores, make_scores
+from minicnn.scores import Logs, Scores, make_scores, names_of
 from minicnn.steps.plan import Plan, make_plan, rules_for
 from minicnn.typing import Array, Shape
+
+STEPS_OF_CALLS = 1 << 62
+"""Where calls with training=True count their steps from, of which dropout's masks are made."""
 
 
 class Evaluator(Feeding):
@@ -47,6 +50,7 @@ class Evaluator(Feeding):
         self._buffer: ParameterBuffer | None = None
         self._steps_trained = 0  # dropout's masks follow from it
         self._epochs_trained = 0  # the shuffling follows from it
+        self._calls_in_training = 0  # dropout's masks in them follow from it
         self._steps: str | tuple[str, ...] = "auto"  # which fused steps the plan may take
         self._plans: dict[Any, tuple[list[Any], Plan]] = {}  # with the layers and activations they are for
 
@@ -61,8 +65,8 @@ class Evaluator(Feeding):
     @property
     def metrics_names(self) -> list[str]:
         """ "loss" and the metrics as they appear in logs."""
-        given = self._metrics + self._weighted_metrics
-        return ["loss", *(metric_for(metric, (1, 1), (1, 1)).name for metric in given)]
+        both = self._metrics, self._weighted_metrics
+        return ["loss", *names_of(*([metric_for(metric, (1, 1), (1, 1)) for metric in given] for given in both))]
 
     def _need_compiled(self, method: str) -> tuple[Optimizer, Loss]:
         if self.optimizer is None or self.loss is None:
@@ -170,7 +174,8 @@ class Evaluator(Feeding):
     ) -> Array:
         """The outputs (N, ...) for samples x (N, ...), in inference mode. NaN in x passes through to its own outputs.
 
-        The last digits of an output may depend on the size of its batch and on the other samples in it.
+        The last digits of an output may depend on the size of its batch and on the other samples in it, on how many
+        samples there are in all, and on whether a callback has its turn between batches.
 
         x may also be an iterable of batches, steps of them. Another thread must not change the weights meanwhile: some
         batches may be computed with parts of both. Raises NotBuiltError before the model has weights.
@@ -208,7 +213,7 @@ class Evaluator(Feeding):
         """The run of all batches of predict or evaluate: steps keep what they make of the weights for the next batch,
         unless code of the caller's has its turn in between (callbacks by these hooks) and may change them."""
         run, total = Run(self.kernels, keep=False), length(batches, limit)
-        if not isinstance(batches, ArrayBatches) or total is None or total < 2 or any(map(calls.wants, hooks)):
+        if not isinstance(batches, ArrayBatches) or total is None or total < 2 or calls.runs_code_in(*hooks):
             return run
         if self._plan(None).has_callers_layers:
             return run
@@ -222,14 +227,17 @@ class Evaluator(Feeding):
     def __call__(self, x: Any, training: bool = False) -> Array:
         """The outputs for one batch; builds the model for its shape if need be.
 
-        training=True: with dropout and batch statistics.
+        training=True: with dropout, of other masks at each call, and batch statistics.
         """
         samples = self._samples(x, "call")
         self.build_for(samples.shape[1:])
         return self._forward(samples, training)
 
     def _forward(self, samples: Array, training: bool) -> Array:
-        run = Run(self.kernels, training=bool(training), seed=self.seed, step=self._steps_trained, keep=False)
+        step = self._steps_trained
+        if training:  # a number that no step of training has
+            step, self._calls_in_training = STEPS_OF_CALLS + self._calls_in_training, self._calls_in_training + 1
+        run = Run(self.kernels, training=bool(training), seed=self.seed, step=step, keep=False)
         with self._engine(passes=1):
             return self._plan(None).predict(np.ascontiguousarray(samples, self.dtype), run)
 
@@ -258,7 +266,7 @@ class Evaluator(Feeding):
         """The steps that training runs through (predicting, before compile); print it to see them.
 
         Predicting runs through the same, but for the last layer of LogitsStep, which it takes as a whole. Where a step
-        uses Winograd's or Strassen's algorithm in one of the two alone, what is printed says so.
+        uses another algorithm in one of the two alone, what is printed says so.
         """
         self._need_built("plan")
         return self._plan(self.loss)

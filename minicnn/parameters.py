@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.errors import ShapeError
 from minicnn.kernels import KernelSet
 from minicnn.layers import Layer
 from minicnn.optimizers import Optimizer
@@ -76,12 +77,20 @@ class ParameterBuffer:
         self.parked = [entry for entry in known if (id(entry[0]), entry[1]) not in packed]
 
     def collect_gradients(self) -> None:
-        """Take over gradients that a caller's layer put into `grads` as new arrays, not writing into its views."""
+        """Take over gradients that a caller's layer put into `grads` as new arrays, not writing into its views.
+
+        Raises ShapeError if one has not the shape of its parameter.
+        """
         for (layer, name), segment in zip(self.owners, self.segments, strict=True):
-            if layer.grads[name].base is not self.gradients:
-                view = self.gradients[segment].reshape(layer.params[name].shape)
-                view[...] = layer.grads[name]
+            if getattr(layer.grads[name], "base", None) is not self.gradients:
+                given, view = np.asarray(layer.grads[name]), self.gradients[segment].reshape(layer.params[name].shape)
                 layer.grads[name] = view
+                if given.shape != view.shape:
+                    raise ShapeError(
+                        f"{layer}: backward set grads[{name!r}] of shape {given.shape}, and the parameter has "
+                        f"{view.shape}; sum over the samples alone."
+                    )
+                view[...] = given
 
     def penalty(self, kernels: KernelSet) -> float:
         """The sum of the regularizers' penalties, for the weights as they are."""

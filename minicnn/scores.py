@@ -20,9 +20,9 @@ class Scores:
     """
 
     def __init__(self, metrics: Sequence[Metric], weighted_metrics: Sequence[Metric]) -> None:
-        taken = {"loss"}
-        self._metrics = [(_free_name(m.name, "", taken), m, False) for m in metrics]
-        self._metrics += [(_free_name(m.name, "weighted_", taken), m, True) for m in weighted_metrics]
+        of_all = [(metric, False) for metric in metrics] + [(metric, True) for metric in weighted_metrics]
+        names = names_of(metrics, weighted_metrics)
+        self._metrics = [(name, *metric) for name, metric in zip(names, of_all, strict=True)]
         self.reset()
 
     def reset(self) -> None:
@@ -61,6 +61,13 @@ class Scores:
     def metrics(self) -> list[Metric]:
         """The metric objects, in the order of the logs."""
         return [metric for _, metric, _ in self._metrics]
+
+
+def names_of(metrics: Sequence[Metric], weighted_metrics: Sequence[Metric]) -> list[str]:
+    """The names of these metrics in logs."""
+    taken = {"loss"}
+    names = [_free_name(metric.name, "", taken) for metric in metrics]
+    return names + [_free_name(metric.name, "weighted_", taken) for metric in weighted_metrics]
 
 
 def _free_name(name: str, prefix: str, taken: set[str]) -> str:

@@ -27,8 +27,9 @@ class Fit:
     """One call of fit: what it was given, and how far it has come.
 
     validates: whether epoch n, counted from 1, ends with a validation; validation_freq: as it was given. steps: batches
-    an epoch, None for all. epoch: the one that runs or comes next, from 0. batch: how many of its batches are done;
-    scores: of those, None before the first; rest: those to come, None before the epoch begins. logs: of the last epoch.
+    an epoch, None for all. initial_epoch: the first one. epoch: the one that runs or comes next, from 0. batch: how
+    many of its batches are done; scores: of those, None before the first; rest: those to come, None before the epoch
+    begins. logs: of the last epoch.
     callbacks.BackupAndRestore stores the second half, and puts it back in another process.
     """
 
@@ -40,12 +41,27 @@ class Fit:
     progress: Progress
     epochs: int
     steps: int | None
+    initial_epoch: int
 
     epoch: int
     batch: int = 0
     scores: Scores | None = None
     rest: Iterator[Batch] | None = None
     logs: Logs = field(default_factory=dict)
+
+    def batches(self, epoch: int, epochs_trained: int) -> Iterator[Batch]:
+        """The batches of an epoch. epochs_trained: by the model before it, in other calls of fit as well.
+
+        Where steps are fewer than the batches of arrays, the next epoch goes on, and that in which they end is short,
+        as in Keras.
+        """
+        if isinstance(self.training, IterableBatches):
+            return self.training.epoch()
+        if self.steps is None:
+            return self.training.epoch(epochs_trained)
+        done, epochs_a_pass = epoch - self.initial_epoch, -(-len(self.training) // self.steps)
+        passes, part = divmod(done, epochs_a_pass)
+        return islice(self.training.epoch(epochs_trained - done + passes, part * self.steps), self.steps)
 
 
 class Trainer(Evaluator):
@@ -129,7 +145,8 @@ class Trainer(Evaluator):
         y: labels (N, ...) as the loss takes them. batch_size: 32 if None.
         verbose: 0 silent, 1 a bar, 2 a line an epoch. validation_split: this part of x, the last, is held out.
         validation_data: (x, y), (x, y, sample_weight) or an iterable of batches. shuffle: True, False or "batch".
-        class_weight: {class: weight}. sample_weight: (N,). initial_epoch: where to count from.
+        class_weight: {class: weight}. sample_weight: (N,). initial_epoch: where to count from. steps_per_epoch: batches
+        an epoch; the next one goes on where it ends. The one in which the data end is short, and then they begin anew.
         Raises DataError, ShapeError or ConfigError before anything has changed; of an iterable's batches, each is
         checked when its turn comes.
         """
@@ -165,6 +182,7 @@ class Trainer(Evaluator):
             Progress(level, total),
             epochs,
             steps,
+            initial_epoch,
             epoch=initial_epoch,
         )
         try:
@@ -202,7 +220,7 @@ class Trainer(Evaluator):
     def _train_epoch(self, fit: Fit) -> Logs:
         wanted = fit.calls.wants("on_train_batch_end")
         if fit.rest is None:
-            fit.rest = islice(fit.training.epoch(self._epochs_trained), fit.steps)
+            fit.rest = fit.batches(fit.epoch, self._epochs_trained)
         for batch in fit.rest:
             fit.calls.on_train_batch_begin(fit.batch)
             loss, y_pred = self._train_step(batch)

@@ -378,3 +378,30 @@ def test_one_hot_labels_are_checked_row_by_row():
             losses.crossentropy.check_distributions(np.array(bad), "loss")
         assert f"the row at {place} is" in str(error.value)
         assert "to_categorical" in str(error.value)
+
+
+# ---------------------------------------------------------------- weights of samples
+
+
+def test_weights_of_samples_in_every_shape():
+    rng = np.random.default_rng(0)
+    y_true, y_pred, w = rng.standard_normal((5, 3)), rng.standard_normal((5, 3)), np.arange(5.0)
+    of_each = ((y_true - y_pred) ** 2).mean(axis=1)
+    for given in (w, w[:, None], w.tolist()):
+        assert M()(y_true, y_pred, given) == pytest.approx((w * of_each).sum() / 5)
+        by_weight = M(reduction="mean_with_sample_weight")
+        assert by_weight(y_true, y_pred, given) == pytest.approx((w * of_each).sum() / 10)
+    assert M()(y_true, y_pred, 2.0) == pytest.approx(2 * of_each.mean())
+
+
+@pytest.mark.parametrize("weights", [np.ones(4), np.ones((5, 3)), np.ones((1, 5)), np.ones((5, 1, 1))])
+def test_weights_of_another_shape_are_refused(weights):
+    with pytest.raises(ShapeError, match=r"mean_squared_error: sample_weight has shape .* losses have \(5,\)"):
+        M()(np.zeros((5, 3)), np.ones((5, 3)), weights)
+
+
+@pytest.mark.parametrize("loss", [M(), C(), B()])
+@pytest.mark.parametrize("labels", [np.zeros((4, 3)), np.zeros((1, 3)), np.float32(0)])
+def test_labels_of_another_number_of_samples_are_refused(loss, labels):
+    with pytest.raises(ShapeError, match="are not of as many samples; give one label for each prediction"):
+        loss(labels, np.full((5, 3), 1 / 3))

@@ -336,6 +336,17 @@ def test_calling_the_model():
     np.testing.assert_array_equal(model(X.tolist()), model(X))
 
 
+def test_calls_in_training_drop_other_entries_each_time_and_the_same_in_every_process():
+    def three():
+        model = Sequential([Input((50,)), Dropout(0.5)], seed=3)
+        return [model(np.ones((2, 50)), training=True) for _ in range(3)]
+
+    first, second, third = three()
+    for one, other in ((first, second), (second, third), (first, third)):
+        assert not np.array_equal(one, other)
+    np.testing.assert_array_equal(three(), [first, second, third])
+
+
 def test_texts():
     model = small()
     assert str(model) == "Sequential 'sequential'"

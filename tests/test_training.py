@@ -8,7 +8,8 @@ import pytest
 import minicnn
 from minicnn import Input, Sequential, optimizers
 from minicnn.callbacks import Callback, EarlyStopping, History, LambdaCallback, LearningRateScheduler
-from minicnn.layers import Dense
+from minicnn.errors import ConfigError, ShapeError
+from minicnn.layers import Conv2D, Dense, Layer
 from tests.small_models import COUNT, QUIET, X, Y, assert_same_weights, linear_model, new_model
 
 # -- exact numbers
@@ -273,3 +274,44 @@ def test_nan_passes_through_predict_to_its_own_sample(kernels):
     np.testing.assert_array_equal(np.delete(got, 3, axis=0), np.delete(want, 3, axis=0))
     assert np.isnan(model(spoilt)[3]).all()
     assert np.isnan(model.predict_on_batch(spoilt)[3]).all()
+
+
+@pytest.mark.parametrize("labels", [np.zeros(4), np.zeros((4, 1)), np.array([0.0, 1, 0, 0])])
+def test_class_weight_of_one_output_knows_both_classes_in_every_batch(labels):
+    model = Sequential([Input((2,)), Dense(1, activation="sigmoid", kernel_initializer="zeros")], seed=0)
+    model.compile(optimizers.SGD(0.0), "binary_crossentropy")
+    weights = np.where(labels.reshape(-1) == 1, 5.0, 2.0)
+    loss = model.train_on_batch(np.ones((4, 2)), labels, class_weight={0: 2.0, 1: 5.0})
+    assert loss == pytest.approx(np.log(2) * weights.mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(8, 4, 4), (8, 4, 4, 1)])
+def test_class_weight_for_maps_of_labels_is_refused(shape):
+    model = Sequential([Input((4, 4, 1)), Conv2D(3, 1, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ConfigError, match=r"class_weight needs one label for each sample, and y has .*sample_weight"):
+        model.fit(np.ones((8, 4, 4, 1)), np.zeros(shape), class_weight={0: 1.0}, verbose=0)
+
+
+class Forgetful(Layer):
+    """A bias whose gradient is summed over everything."""
+
+    def build(self, input_shape, dtype, rng):
+        self.add_param("bias", input_shape, minicnn.initializers.get("zeros"), dtype, rng)
+
+    def forward(self, x, run):
+        return x + self.params["bias"], None
+
+    def backward(self, dy, saved, run, need_dx=True):
+        self.grads["bias"] = dy.sum()
+        return dy
+
+
+def test_a_gradient_of_another_shape_than_its_parameter_is_refused():
+    model = Sequential([Input((3,)), Forgetful(name="mine")])
+    model.compile("sgd", "mse")
+    with pytest.raises(
+        ShapeError, match=r"Forgetful 'mine': backward set grads\['bias'\] of shape \(\), and .* \(3,\)"
+    ):
+        model.fit(np.ones((4, 3)), np.ones((4, 3)), verbose=0)
+    np.testing.assert_array_equal(model.get_weights()[0], np.zeros(3))

@@ -254,3 +254,77 @@ def test_a_generator_that_has_ended_is_an_error():
     ended = iter([])
     with pytest.raises(DataError, match="gave no batches"):
         new_model().fit(ended, verbose=0)
+
+
+# -- steps_per_epoch
+
+
+class Numbers:
+    """Keras's Sequence, of batches that tell their number; how many epochs have ended."""
+
+    ended = 0
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, number):
+        return np.full((2, 1), float(number)), np.zeros((2, 1))
+
+    def on_epoch_end(self):
+        self.ended += 1
+
+
+def numbers_of_epochs(x, y=None, **arguments):
+    """The numbers of the batches in each epoch, as a model at rate 0 sees them."""
+    seen = []
+
+    class Spy(Layer):
+        def forward(self, x, run):
+            if run.training:
+                seen[-1].append(int(x[0, 0]))
+            return x, None
+
+        def backward(self, dy, saved, run, need_dx=True):
+            return dy
+
+    model = Sequential([Input((1,)), Spy(), Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(
+        x, y, verbose=0, callbacks=[LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append([]))], **arguments
+    )
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs"),
+    [
+        (1, [[0], [1], [2], [0]]),
+        (2, [[0, 1], [2], [0, 1], [2]]),
+        (3, [[0, 1, 2]] * 4),
+        (5, [[0, 1, 2]] * 4),
+        (None, [[0, 1, 2]] * 4),
+    ],
+)
+def test_an_epoch_of_some_steps_goes_on_where_the_last_one_ended(steps, epochs):
+    """As Keras 3.15 does it, with arrays and with batches by number."""
+    x, y = np.repeat(np.arange(3.0), 2)[:5, None], np.zeros((5, 1))
+    assert numbers_of_epochs(x, y, batch_size=2, steps_per_epoch=steps, epochs=4, shuffle=False) == epochs
+    assert (
+        numbers_of_epochs(x, y, batch_size=2, steps_per_epoch=steps, epochs=6, initial_epoch=2, shuffle=False) == epochs
+    )
+    source = Numbers(3)
+    assert numbers_of_epochs(source, steps_per_epoch=steps, epochs=4) == epochs
+    assert source.ended == 4
+    assert numbers_of_epochs([source[k] for k in range(3)], steps_per_epoch=steps, epochs=4) == epochs
+
+
+def test_some_steps_of_a_shuffled_epoch_see_every_sample_once():
+    x, y = np.arange(12.0)[:, None], np.zeros((12, 1))
+    seen = numbers_of_epochs(x, y, batch_size=1, steps_per_epoch=5, epochs=6)
+    assert [len(epoch) for epoch in seen] == [5, 5, 2] * 2
+    first, second = (list(itertools.chain(*seen[k : k + 3])) for k in (0, 3))
+    assert sorted(first) == sorted(second) == list(range(12))
+    assert first != second

@@ -63,6 +63,10 @@ class CallbackList(Callback):
         readers = [callback for callback in self.callbacks if not isinstance(callback, BackupAndRestore)]
         return any(_overrides(callback, name) for callback in readers for name in hooks)
 
+    def runs_code_in(self, *hooks: str) -> bool:
+        """Whether any callback does anything in these hooks."""
+        return any(_overrides(callback, hook) for callback in self.callbacks for hook in hooks)
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._call("on_train_begin", logs)
 

@@ -145,12 +145,12 @@ def _replay(model: Sequential, fit: Fit, state: State) -> Batch | None:
         fit.training.seed = state["model"]["seed"]
     for past in range(fit.epoch, epoch):
         if isinstance(fit.training, IterableBatches):
-            _draw(islice(fit.training.epoch(), fit.steps))
+            _draw(fit.training.epoch())
         if isinstance(fit.validation, IterableBatches) and fit.validates(past + 1):
             _draw(fit.validation.epoch())
     last = None
     if batch:
-        fit.rest = islice(fit.training.epoch(state["model"]["epochs_trained"]), fit.steps)
+        fit.rest = fit.batches(epoch, state["model"]["epochs_trained"])
         last = _draw(islice(fit.rest, batch))
     for name, source, drawn in zip(
         ("x", "validation_data"), (fit.training, fit.validation), state["drawn"], strict=True

@@ -3,8 +3,8 @@
 Throughout: x (N, I), kernel (I, O), bias (O,), y and dy (N, O), code an activation of fused.py. Cost: N·I·O
 multiply-adds for each product. Small layers run as blocks of samples on BLAS, large ones as the convolution that they
 are on a map of one pixel (valid_taps.py). The forward pass of a large layer reads eight rows of the kernel at a time
-for a sample or two, and makes rank updates for few (dense_updates.py); predict multiplies thousands of samples by it in
-other ways yet (strassen.py).
+for a sample or two, and makes rank updates for few (dense_updates.py); predict and evaluate multiply thousands of
+samples by it in another way yet (strassen.py).
 
 A last layer of 10 outputs reaches 6 to 12 % of its limit with 84 or 512 inputs and 15 to 31 with 1600 or 4096
 (bench/results/kernels.json): its rows fill 10 of 16 lanes, and each number of x is used ten times only. LeNet's hidden

@@ -20,7 +20,7 @@ SMALLEST = 16 << 20
 """Bytes from which memory is pooled."""
 
 KEPT = 4
-"""Blocks that the pool keeps while nobody uses them; the one unused for longest goes first."""
+"""Blocks that the pool keeps while nobody uses them."""
 
 _free: deque[Array] = deque()
 

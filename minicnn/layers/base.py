@@ -231,6 +231,7 @@ class Layer:
         """Apply the layer to a batch, building it for that shape if need be (with fresh entropy).
 
         x: numbers of any real dtype, with the batch in front. Raises DataError or ShapeError for anything else.
+        training: with batch statistics, and dropout, whose mask is the same at each call; a model's call changes it.
         """
         self.check_initialized()
         x = _numbers(x, f"{self} called")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -186,7 +187,7 @@ class Reshape(Layer):
     def __init__(self, target_shape: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         try:
-            self.target_shape = tuple(int(v) for v in target_shape)
+            self.target_shape = tuple(operator.index(v) for v in target_shape)
         except (TypeError, ValueError):
             raise ConfigError(f"{self}: target_shape must be integers, got {target_shape!r}.") from None
         if any(v < 1 and v != -1 for v in self.target_shape) or self.target_shape.count(-1) > 1:

@@ -120,15 +120,24 @@ class Loss:
         return losses
 
     def weights(self, losses: Array, sample_weight: Array | None) -> tuple[Array, float]:
-        """The weight of each loss, and what their weighted sum is divided by."""
-        w = np.ones(losses.shape, losses.dtype)
-        if sample_weight is not None:
-            sample_weight = np.asarray(sample_weight, losses.dtype)
-            w = w * sample_weight.reshape(sample_weight.shape + (1,) * (losses.ndim - sample_weight.ndim))
+        """The weight of each loss, and what their weighted sum is divided by.
+
+        sample_weight: (N,), (N, 1), of the losses' shape, or one number. Raises ShapeError for another shape. Keras's
+        mean_with_sample_weight divides by the sum of the weights that were given, however many losses one is for.
+        """
+        given = np.asarray(np.ones(losses.shape) if sample_weight is None else sample_weight, losses.dtype)
+        w = given[..., 0] if given.ndim == losses.ndim + 1 and given.shape[-1] == 1 else given
+        w = w.reshape(w.shape + (1,) * (losses.ndim - w.ndim))
+        if w.ndim != losses.ndim or any(w.shape[k] not in (1, losses.shape[k]) for k in range(w.ndim)):
+            raise ShapeError(
+                f"{self.name}: sample_weight has shape {given.shape} and the losses have {losses.shape}; give one "
+                "weight for each sample."
+            )
+        w = np.broadcast_to(w, losses.shape)
         if self.reduction == "sum":
             return w, 1.0
         if self.reduction == "mean_with_sample_weight":
-            return w, float(w.sum(dtype=np.float64)) or 1.0
+            return w, float(given.sum(dtype=np.float64)) or 1.0
         return w, float(max(losses.size, 1))
 
     def reduce(self, losses: Array, sample_weight: Array | None = None) -> float:
@@ -145,12 +154,31 @@ class Loss:
         """The loss of arrays, reduced to a number (an array of losses with reduction=None)."""
         y_pred = _floating(y_pred) if self.dtype is None else np.asarray(y_pred, self.dtype)
         y_true = np.asarray(y_true)
+        if y_true.shape[:1] != y_pred.shape[:1]:
+            raise ShapeError(
+                f"{self.name}: labels of shape {y_true.shape} and predictions of shape {y_pred.shape} are not of as "
+                "many samples; give one label for each prediction."
+            )
         self.check(y_true, y_pred.shape[1:])
         losses = self._losses(self.align(y_true, y_pred), y_pred)
         if self.reduction in (None, "none"):
             w, _ = self.weights(losses, sample_weight)
             return losses * w
         return self.reduce(losses, sample_weight)
+
+    def takes_logits_of(self, activation: Any) -> bool:
+        """Whether training goes behind this output activation, one of `activations`, to the logits.
+
+        Not if a subclass of the class that names them has a value or gradient of its own, which may know probabilities
+        alone.
+        """
+        order = type(self).__mro__
+
+        def place(name: str) -> int:
+            return next(k for k, cls in enumerate(order) if name in vars(cls))
+
+        named, passes = place("activations"), ("value", "gradient", "value_and_gradient")
+        return type(activation) in self.activations and all(named <= place(name) for name in passes)
 
     def on_logits(self) -> Loss:
         """The same loss, taking logits, for losses that have `activations`: what training uses behind one of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -14,18 +15,19 @@ from minicnn.kernels import NUMPY, KernelSet
 from minicnn.losses.base import Loss
 from minicnn.typing import Array, Config
 
+ACTIVATIONS = (SoftmaxActivation, Sigmoid)
+
 EPSILON = 1e-7
 """Probabilities are clipped to [1e-7, 1 − 1e-7] before a logarithm, as Keras does."""
 
 
 class _CrossEntropy(Loss):
-    """What the classification losses share.
+    """What the classification losses share; each names its `activations` itself, so that a subclass of it which
+    computes something else is known as one (Loss.takes_logits_of).
 
     As in Keras on TensorFlow, each of them goes behind a softmax or a sigmoid output to the logits, whichever of the
     two it is, and also where from_logits=True was said of such an output by mistake.
     """
-
-    activations = (SoftmaxActivation, Sigmoid)
 
     def __init__(
         self,
@@ -49,7 +51,9 @@ class _CrossEntropy(Loss):
         return {**super().get_config(), "from_logits": self.from_logits}
 
     def on_logits(self) -> Loss:
-        return type(self)(**{**self.get_config(), "from_logits": True})
+        loss = copy.copy(self)
+        loss.from_logits = True
+        return loss
 
 
 class _SoftmaxCrossEntropy(_CrossEntropy):
@@ -71,6 +75,8 @@ class CategoricalCrossentropy(_SoftmaxCrossEntropy):
 
     Shapes: y_true and y_pred (N, ..., K). Source: Goodfellow et al. 2016, §6.2.2.
     """
+
+    activations = ACTIVATIONS
 
     def __init__(
         self,
@@ -122,6 +128,8 @@ class SparseCategoricalCrossentropy(_SoftmaxCrossEntropy):
     Shapes: y_true (N, ...) or (N, ..., 1), integers 0 to K − 1; y_pred (N, ..., K).
     """
 
+    activations = ACTIVATIONS
+
     def __init__(
         self,
         from_logits: bool = False,
@@ -167,6 +175,8 @@ class BinaryCrossentropy(_CrossEntropy):
 
     Shapes: y_true and y_pred (N, ..., K).
     """
+
+    activations = ACTIVATIONS
 
     def __init__(
         self,

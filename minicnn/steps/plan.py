@@ -100,14 +100,20 @@ class LogitsStep(LayerStep):
     """
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
-        if isinstance(self.layer, ActivatedLayer):
-            return self.layer.linear(x, run.at(self.position))
-        return x, None
+        if not isinstance(self.layer, ActivatedLayer):
+            return x, None
+        z, saved = self.layer.linear(x, run.at(self.position))
+        shape = (len(x), *self.layer.output_shape(x.shape[1:]))
+        return _conforming(z, shape, x.dtype, f"{self.layer}: linear", "make output_shape say so"), (x.shape, saved)
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
-        if isinstance(self.layer, ActivatedLayer):
-            return self.layer.linear_backward(dy, saved, run.at(self.position), need_dx)
-        return dy if need_dx else None
+        if not isinstance(self.layer, ActivatedLayer):
+            return dy if need_dx else None
+        x_shape, saved = saved
+        dx = self.layer.linear_backward(dy, saved, run.at(self.position), need_dx)
+        if not need_dx:
+            return None
+        return _conforming(dx, x_shape, dy.dtype, f"{self.layer}: linear_backward", "dx has the shape of x")
 
     def __str__(self) -> str:
         return f"LogitsStep({self.layer}), with the loss on the logits"
@@ -173,15 +179,23 @@ Rule = Callable[[Sequence[Layer], int, Loss | None], tuple[Step, int] | None]
 
 
 def left_out_activation(layer: Layer, loss: Loss | None) -> Activation | None:
-    """The layer's output softmax or sigmoid, if the loss is differentiated on the logits."""
-    if loss is None:
+    """The layer's output softmax or sigmoid, if the loss is differentiated on the logits.
+
+    None for a layer of the caller's with a forward or backward of its own, which would be passed over.
+    """
+    if loss is None or not any(_has_the_passes_of(layer, ours) for ours in (ActivatedLayer, ActivationLayer, Softmax)):
         return None
     activation: Activation | None = None
     if isinstance(layer, (ActivatedLayer, ActivationLayer)):
         activation = layer.activation
     elif isinstance(layer, Softmax) and layer.axis in (-1, len(layer.input_shape or ())):
         activation = softmax
-    return activation if type(activation) in loss.activations else None
+    return activation if activation is not None and loss.takes_logits_of(activation) else None
+
+
+def _has_the_passes_of(layer: Layer, ours: type[Layer]) -> bool:
+    theirs = type(layer)
+    return isinstance(layer, ours) and theirs.forward is ours.forward and theirs.backward is ours.backward
 
 
 def logits_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[Step, int] | None:

@@ -35,15 +35,18 @@ class Reshuffled:
 class Sequence:
     """Batches by number, with random noise."""
 
-    def __init__(self):
-        self.rng = np.random.default_rng(4)
+    def __init__(self, count=3, size=7):
+        self.rng, self.count, self.size = np.random.default_rng(4), count, size
 
     def __len__(self):
-        return 3
+        return self.count
 
     def __getitem__(self, number):
-        x = X[7 * number : 7 * number + 7]
-        return x + self.rng.normal(0, 0.1, x.shape), Y[7 * number : 7 * number + 7]
+        place = slice(number * self.size, (number + 1) * self.size)
+        return X[place] + self.rng.normal(0, 0.1, X[place].shape), Y[place]
+
+    def on_epoch_end(self):
+        self.rng.normal()
 
 
 SOURCES = {
@@ -52,6 +55,7 @@ SOURCES = {
     "iterable over and over": lambda: {"x": Reshuffled(), "steps_per_epoch": 3},
     "list": lambda: {"x": list(augmented(batches=3))},
     "sequence": lambda: {"x": Sequence()},
+    "sequence by steps": lambda: {"x": Sequence(5, 4), "steps_per_epoch": 3},
     "validation by generator": lambda: {
         "x": augmented(),
         "steps_per_epoch": 3,

@@ -173,6 +173,8 @@ def test_an_unknown_argument_is_refused_by_name(case):
         (L.Reshape, {"target_shape": (0, 2)}, "positive integers and one -1 at most"),
         (L.Reshape, {"target_shape": (-1, -1)}, "positive integers and one -1 at most"),
         (L.Reshape, {"target_shape": 4}, "target_shape must be integers"),
+        (L.Reshape, {"target_shape": (2.5, 2)}, "target_shape must be integers"),
+        (L.Reshape, {"target_shape": "12"}, "target_shape must be integers"),
         (L.Dropout, {"rate": 1.5}, "1.5"),
         (L.Dropout, {"rate": -0.1}, "-0.1"),
         (L.Dropout, {"rate": float("nan")}, "nan"),

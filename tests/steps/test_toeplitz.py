@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicnn.callbacks import Callback
+from minicnn.callbacks import BackupAndRestore, Callback
 from minicnn.kernels import NUMPY
 from minicnn.kernels.fused import CODES
 from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
@@ -326,15 +326,17 @@ def test_weights_that_a_callback_changes_between_batches_of_evaluate_count(hook,
     assert changed == pytest.approx((first + 4 * rest) / 3)
 
 
+@pytest.mark.parametrize("base", [Callback, BackupAndRestore])
 @pytest.mark.parametrize(("hook", "number"), [("on_predict_batch_begin", 2), ("on_predict_batch_end", 1)])
-def test_weights_that_a_callback_changes_between_batches_count(hook, number):
+def test_weights_that_a_callback_changes_between_batches_count(hook, number, base, tmp_path):
     def change(self, batch, logs=None):
         if batch == number:
             double(self.model)
 
     model = predicting()
     wanted = three_batches(model) * np.reshape([1, 1, 2], (3, 1, 1, 1))
-    changed = three_batches(model, callbacks=[type("Changing", (Callback,), {hook: change})()])
+    arguments = [tmp_path] if base is BackupAndRestore else []
+    changed = three_batches(model, callbacks=[type("Changing", (base,), {hook: change})(*arguments)])
     np.testing.assert_allclose(changed, wanted, rtol=1e-5, atol=1e-6)
 
 
