@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -252,9 +253,9 @@ def _holds_arrays(item: Any) -> bool:
 
 def split_validation(x: Array, y: Array, w: Array | None, split: float) -> tuple[Any, Any]:
     """The first (1 − split) of the samples for training, the rest for validation, before any shuffling, as in Keras."""
-    if isinstance(split, bool) or not isinstance(split, (int, float)) or not 0 < split < 1:
+    if isinstance(split, bool) or not isinstance(split, Real) or not 0 < split < 1:
         raise ConfigError(f"fit: validation_split must lie between 0 and 1, got {split!r}.")
-    count = int(np.floor(len(x) * (1 - split)))
+    count = int(np.floor(len(x) * (1 - float(split))))
     if count == 0 or count == len(x):
         raise DataError(
             f"fit: validation_split={split} leaves no samples on one side of {len(x)}; change it or add samples."

@@ -9,7 +9,7 @@ import numpy as np
 
 from minicnn.arguments import finite_number
 from minicnn.batches import as_numeric, check_finite
-from minicnn.errors import ConfigError, DataError
+from minicnn.errors import ConfigError, DataError, MinicnnError
 from minicnn.geometry import positive_int
 from minicnn.losses import BinaryCrossentropy, CategoricalCrossentropy, Loss
 from minicnn.losses.crossentropy import check_distributions
@@ -26,11 +26,14 @@ def check_labels(y: Any, count: int, loss: Loss, output_shape: Shape, owner: str
             f"{owner}: x has {count} samples and y has {len(labels) if labels.ndim else 1}; give one label each."
         )
     check_finite(labels, f"{owner}: y")
-    loss.check(labels, output_shape)
-    if isinstance(loss, CategoricalCrossentropy):
-        check_distributions(labels, loss.name)
-    if isinstance(loss, BinaryCrossentropy):
-        check_probabilities(labels, loss.name)
+    try:
+        loss.check(labels, output_shape)
+        if isinstance(loss, CategoricalCrossentropy):
+            check_distributions(labels, loss.name)
+        if isinstance(loss, BinaryCrossentropy):
+            check_probabilities(labels, loss.name)
+    except MinicnnError as error:
+        raise type(error)(f"{owner}: {error}") from None
     return labels
 
 
@@ -59,7 +62,10 @@ def check_weights(sample_weight: Any, count: int, owner: str) -> Array | None:
 
 
 def class_weights(class_weight: Any, sample_weight: Array | None, y: Array, output_shape: Shape) -> Array | None:
-    """The weight of each sample from its class's; classes that class_weight leaves out weigh 1."""
+    """The weight of each sample from its class's; classes that class_weight leaves out weigh 1.
+
+    A label is rounded to a class, as in Keras.
+    """
     if class_weight is None:
         return sample_weight
     if sample_weight is not None:
@@ -71,20 +77,22 @@ def class_weights(class_weight: Any, sample_weight: Array | None, y: Array, outp
             f"fit: class_weight needs one label for each sample, and y has shape {y.shape}; give sample_weight instead."
         )
     one_hot = y.ndim > 1 and y.shape[-1] > 1
-    classes = y.argmax(axis=-1) if one_hot else y.reshape(len(y)).astype(np.int64)
-    table = np.ones(max(2, output_shape[-1], int(classes.max(initial=0)) + 1))  # one output tells two classes apart
+    numbers = y.argmax(axis=-1) if one_hot else np.rint(np.asarray(y.reshape(len(y)), np.float64)).astype(np.int64)
+    classes, places = np.unique(numbers, return_inverse=True)
+    count = max(2, output_shape[-1], int(numbers.max(initial=0)) + 1)  # one output tells two classes apart
+    weights: dict[int, float] = {}
     for number, weight in class_weight.items():
-        if not isinstance(number, (int, np.integer)) or not 0 <= number < len(table):
+        if not isinstance(number, (int, np.integer)) or not (0 <= number < count or number in classes):
             raise ConfigError(
-                f"fit: class_weight names class {number!r}; there are {len(table)} classes, counted from 0."
+                f"fit: class_weight names class {number!r}; classes are integers, and there are {count}, from 0 on."
             )
-        table[number] = finite_number(weight, f"class_weight[{number}]", "fit")
-    return np.asarray(table[classes])
+        weights[int(number)] = finite_number(weight, f"class_weight[{number}]", "fit")
+    return np.array([weights.get(int(number), 1.0) for number in classes])[places]
 
 
-def check_batch_size(batch_size: Any, owner: str) -> int:
+def check_batch_size(batch_size: Any, owner: str, name: str = "batch_size") -> int:
     """batch_size as a positive int; None is Keras's 32."""
-    return 32 if batch_size is None else positive_int(batch_size, "batch_size", owner)
+    return 32 if batch_size is None else positive_int(batch_size, name, owner)
 
 
 def check_optional_steps(steps: Any, name: str, owner: str) -> int | None:

@@ -114,6 +114,14 @@ class Sequential(LayerStack):
             raise ConfigError(f"Sequential: from_config takes what get_config returns, with 'layers'; got {config!r}.")
         model = cls(name=config.get("name"), **kwargs)
         for entry in config["layers"]:
+            if (
+                not isinstance(entry, Mapping)
+                or not isinstance(entry.get("config"), Mapping)
+                or "class_name" not in entry
+            ):
+                raise ConfigError(
+                    f"Sequential: from_config takes layers as dicts of 'class_name' and 'config', got {entry!r}."
+                )
             layer_class = class_named("layer", Layer, LAYERS, entry["class_name"], custom_objects)
             model.add(layer_class.from_config(dict(entry["config"])))
         return model

@@ -57,7 +57,9 @@ class LayerStack(Trainer):
                 f"{self}: add takes a layer object, got the class {layer.__name__}; call it: {layer.__name__}(...)."
             )
         if not isinstance(layer, Layer):
-            raise ConfigError(f"{self}: add takes a layer, got {layer!r}.")
+            nested = "; add its layers one by one: *inner.layers" if isinstance(layer, LayerStack) else ""
+            raise ConfigError(f"{self}: add takes a layer, got {layer!r}{nested}.")
+        layer.check_initialized()
         if isinstance(layer, InputLayer):
             self._add_input(layer)
             return

@@ -157,7 +157,11 @@ class Trainer(Evaluator):
         if shuffle not in (True, False, "batch"):
             raise ConfigError(f'fit: shuffle must be True, False or "batch", got {shuffle!r}.')
         size = check_batch_size(batch_size, "fit")
-        held_out_size = size if validation_batch_size is None else check_batch_size(validation_batch_size, "fit")
+        held_out_size = (
+            size
+            if validation_batch_size is None
+            else check_batch_size(validation_batch_size, "fit", "validation_batch_size")
+        )
         steps = check_optional_steps(steps_per_epoch, "steps_per_epoch", "fit")
 
         if validation_split:

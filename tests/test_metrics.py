@@ -357,12 +357,33 @@ def test_the_callers_own_metric():
     assert pickle.loads(pickle.dumps(metric)).get_config() == {"name": "top", "dtype": None}
 
 
+class Counting:
+    """A metric of another library, Keras's for instance."""
+
+    def __call__(self, y_true, y_pred):
+        return 0.0
+
+    update_state = __call__
+
+    def __repr__(self):
+        return "<Counting>"
+
+
+def silent(y_true, y_pred):
+    """Forgot to return anything."""
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: metrics.get("acuracy"), "metric: unknown name 'acuracy'; did you mean 'accuracy'?"),
         (lambda: metrics.get(3), "metric: expected a name, a Metric or its class, got 3."),
         (lambda: metrics.get(None), "metric: expected a name, a Metric or its class, got None."),
+        (lambda: metrics.get(Counting()), f"metric: <Counting> is a {__name__}.Counting, which counts by itself;"),
+        (
+            lambda: metrics.get(silent).update_state([0.0], [0.0]),
+            "metric silent: the function returned None; return a value for each sample.",
+        ),
         (lambda: metrics.Mean(name=""), "Mean: name must be a string that is not empty, got ''."),
         (lambda: metrics.Mean(dtype="int8"), 'Mean: dtype must be None, "float32" or "float64", got \'int8\'.'),
         (lambda: metrics.TopKCategoricalAccuracy(0), "TopKCategoricalAccuracy: k must be a positive integer, got 0."),

@@ -6,7 +6,7 @@ import pytest
 import minicnn
 from minicnn import Input, Sequential, optimizers
 from minicnn.activations import Activation
-from minicnn.errors import ConfigError, ShapeError
+from minicnn.errors import ConfigError, DataError, ShapeError
 from minicnn.gradcheck import check_loss
 from minicnn.layers import Conv2D, Dense, Flatten, Layer
 from minicnn.losses import Loss
@@ -149,3 +149,58 @@ def test_plain_functions_for_losses_and_activations_are_refused_with_the_way_out
         new_model(loss=lambda y_true, y_pred: 0)
     with pytest.raises(ConfigError, match="subclass minicnn's Activation"):
         Dense(3, activation=np.tanh)
+
+
+class OfKeras(Layer):
+    """As it is written for Keras."""
+
+    def build(self, input_shape):
+        self.w = self.add_weight(shape=(input_shape[-1], 3))
+
+    def call(self, x):
+        return x @ self.w
+
+
+class NotInitialized(Layer):
+    def __init__(self):
+        self.units = 3
+
+
+class Alone(Layer):
+    """Returns y without what backward needs."""
+
+    def forward(self, x, run):
+        return 2 * x
+
+    def backward(self, dy, saved, run, need_dx=True):
+        return 2 * dy
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (OfKeras, "OfKeras has no forward; its call is never used; .* write forward and backward"),
+        (NotInitialized, r"NotInitialized: call super\(\).__init__\(\*\*kwargs\) at the start of __init__"),
+        (Alone, r"Alone '.*': forward must return the tuple \(y, saved\), got ndarray; return \(y, None\)"),
+    ],
+)
+@pytest.mark.parametrize(
+    "way", [lambda layer: Sequential([Input((4,)), layer]).predict(TWO, verbose=0), lambda layer: layer(TWO)]
+)
+def test_own_layers_that_lack_something_are_told_what(layer, message, way):
+    with pytest.raises(ConfigError, match=message):
+        way(layer())
+
+
+def test_a_layer_is_not_called_on_a_layer():
+    with pytest.raises(DataError, match=r"Dense 'd' called: got InputLayer .* not called on layers here, but listed"):
+        Dense(3, name="d")(Input((4,)))
+
+
+def test_a_model_within_a_model_is_refused_with_the_way_out():
+    inner = Sequential([Input((4,)), Dense(3)])
+    with pytest.raises(ConfigError, match=r"add takes a layer, got .*; add its layers one by one: \*inner.layers"):
+        Sequential([inner, Dense(2)])
+
+
+TWO = np.ones((2, 4), np.float32)

@@ -8,7 +8,7 @@ import pytest
 import minicnn
 from minicnn import Input, Sequential, optimizers
 from minicnn.callbacks import Callback, EarlyStopping, History, LambdaCallback, LearningRateScheduler
-from minicnn.errors import ConfigError, ShapeError
+from minicnn.errors import ConfigError, DataError, ShapeError
 from minicnn.layers import Conv2D, Dense, Layer
 from tests.small_models import COUNT, QUIET, X, Y, assert_same_weights, linear_model, new_model
 
@@ -315,3 +315,34 @@ def test_a_gradient_of_another_shape_than_its_parameter_is_refused():
     ):
         model.fit(np.ones((4, 3)), np.ones((4, 3)), verbose=0)
     np.testing.assert_array_equal(model.get_weights()[0], np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("labels", "class_weight", "weights"),
+    [
+        (np.array([False, True, True, False]), {False: 2.0, True: 5.0}, [2, 5, 5, 2]),
+        (np.array([-1.0, 1, 1, -1]), {0: 3.0, 1: 5.0}, [1, 5, 5, 1]),
+        (np.array([-1.0, 1, 1, -1]), {-1: 3.0}, [3, 1, 1, 3]),
+        (np.array([0.9, 0.1, 0.6, 0.4]), {0: 2.0, 1: 5.0}, [5, 2, 5, 2]),
+    ],
+    ids=["bool", "negative", "negative key", "rounded"],
+)
+def test_class_weight_looks_up_the_rounded_label(labels, class_weight, weights):
+    """As Keras 3.15 does."""
+    model = Sequential([Input((2,)), Dense(1, kernel_initializer="zeros")], seed=0)
+    model.compile(optimizers.SGD(0.0), "mse")
+    loss = model.train_on_batch(np.ones((4, 2)), labels, class_weight=class_weight)
+    assert loss == pytest.approx((labels.astype(float) ** 2 * weights).mean(), rel=1e-6)
+
+
+def test_messages_about_validation_data_say_so():
+    model = Sequential([Input((2,)), Dense(3, activation="softmax")], seed=0)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = np.ones((4, 2)), np.array([0, 1, 2, 0])
+    with pytest.raises(
+        DataError, match=r"^fit: validation_data: sparse_categorical_crossentropy: labels must lie between"
+    ):
+        model.fit(x, y, validation_data=(x, y + 1), verbose=0)
+    with pytest.raises(ConfigError, match=r"^fit: validation_batch_size must be a positive integer, got -1"):
+        model.fit(x, y, validation_data=(x, y), validation_batch_size=-1, verbose=0)
+    assert "val_loss" in model.fit(x, y, validation_split=np.float32(0.25), verbose=0).history

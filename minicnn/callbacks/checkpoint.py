@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from minicnn.arguments import finite_number, refuse_unknown
 from minicnn.callbacks.base import Logs
 from minicnn.callbacks.monitor import Monitor
-from minicnn.errors import ConfigError
+from minicnn.errors import ConfigError, FileFormatError
 from minicnn.geometry import positive_int
 from minicnn.progress import verbosity
 
@@ -105,7 +105,12 @@ class ModelCheckpoint(Monitor):
         if os.path.isdir(path):
             raise ConfigError(f"ModelCheckpoint: {path!r} is a folder; name a file.")
         if folder := os.path.dirname(path):
-            os.makedirs(folder, exist_ok=True)
+            try:
+                os.makedirs(folder, exist_ok=True)
+            except OSError as error:
+                raise FileFormatError(
+                    f"ModelCheckpoint: the folder of {path!r} cannot be made: {error.strerror}; name another file."
+                ) from error
         if self.save_weights_only:
             self.model.save_weights(path)
         else:

@@ -12,7 +12,7 @@ import numpy as np
 
 from minicnn.arguments import refuse_unknown
 from minicnn.callbacks.base import Callback, Logs
-from minicnn.errors import ConfigError
+from minicnn.errors import ConfigError, FileFormatError
 
 
 class History(Callback):
@@ -70,8 +70,13 @@ class CSVLogger(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.keys = None
-        with open(self.filename, "a" if self.append else "w", encoding="utf-8"):
-            pass  # a file that cannot be written is better known before the first epoch than after it
+        try:
+            with open(self.filename, "a" if self.append else "w", encoding="utf-8"):
+                pass  # a file that cannot be written is better known before the first epoch than after it
+        except OSError as error:
+            raise FileFormatError(
+                f"CSVLogger: {self.filename} cannot be written: {error.strerror}; name a file in a folder there is."
+            ) from error
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = logs or {}

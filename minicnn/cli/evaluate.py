@@ -13,7 +13,7 @@ from minicnn.cli.errors import ArgumentError, wrong_ending
 from minicnn.cli.options import BatchSize, DivideBy, ModelFile
 from minicnn.cli.output import percent
 from minicnn.cli.running import trained_on
-from minicnn.cli.sources import DataName, default_data, load_data, need_built, need_fit, open_model, scores
+from minicnn.cli.sources import DataName, default_data, load_data, loss_for, need_built, need_fit, open_model, scores
 
 FIGURES = (".png", ".pdf", ".svg")
 
@@ -48,7 +48,7 @@ def evaluate(
     if divide_by != 1:
         x = x / np.float32(divide_by)
     if not model.compiled:
-        model.compile(loss="categorical_crossentropy", metrics=["accuracy"])
+        model.compile(loss=loss_for(model), metrics=["accuracy"])
     loss, accuracy = scores(model, x, classes, len(images.class_names), batch_size)
     print(f"{file} on {len(x):,} test images of {images.name}")
     print(f"Test accuracy: {percent(accuracy)} (loss {loss:.4f})")

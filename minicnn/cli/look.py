@@ -9,7 +9,7 @@ import typer
 
 from minicnn.cli.errors import ArgumentError, CommandError
 from minicnn.cli.options import KernelsName, Model
-from minicnn.cli.sources import find_model, labels_for, need_built
+from minicnn.cli.sources import find_model, labels_for, loss_for, need_built
 from minicnn.gradcheck import check_model
 
 
@@ -56,7 +56,7 @@ def gradcheck(
             "add Flatten and Dense."
         )
     if not network.compiled:
-        network.compile(loss="categorical_crossentropy")
+        network.compile(loss=loss_for(network))
     rng = np.random.default_rng(seed)
     x = rng.uniform(0, 1, (samples, *sample))
     y = labels_for(network.loss, rng.integers(0, shape[0], samples), shape[0])

@@ -9,8 +9,8 @@ from typing import Any
 from minicnn import optimizers
 from minicnn.applications import APPLICATIONS, build
 from minicnn.cli.errors import ArgumentError, say
-from minicnn.cli.running import Folder, Settings, differences
-from minicnn.cli.sources import default_data
+from minicnn.cli.running import Folder, Settings, differences, trained_on
+from minicnn.cli.sources import default_data, loss_for
 from minicnn.models import Sequential
 
 
@@ -71,7 +71,7 @@ def _defaults_for_name(given: dict[str, Any]) -> dict[str, Any]:
 def _defaults_for_file(opened: Sequential, given: dict[str, Any]) -> dict[str, Any]:
     """With the optimizer that the file brings, in its state; Keras's batch size."""
     return {
-        "data": given.get("data") or default_data(opened, given["model"]),
+        "data": given.get("data") or trained_on(Path(given["model"])) or default_data(opened, given["model"]),
         "epochs": 10,
         "batch_size": 32,
         "optimizer": None if opened.compiled else "adam",
@@ -90,7 +90,7 @@ def ready(opened: Sequential | None, settings: Settings) -> Sequential:
         model.seed = settings.seed
     rate = {} if settings.learning_rate is None else {"learning_rate": settings.learning_rate}
     if settings.optimizer is not None:
-        loss = model.loss if model.loss is not None else "categorical_crossentropy"
+        loss = model.loss if model.loss is not None else loss_for(model)
         model.compile(optimizers.get({"class_name": settings.optimizer, "config": rate}), loss, metrics=["accuracy"])
     elif settings.learning_rate is not None:
         assert model.optimizer is not None

@@ -17,16 +17,10 @@ from minicnn.cli.images import Picture, read_picture
 from minicnn.cli.options import DivideBy, ModelFile
 from minicnn.cli.output import percent
 from minicnn.cli.running import trained_on
-from minicnn.cli.sources import BATCH, DataName, need_built, open_model, suggested_data
+from minicnn.cli.sources import BATCH, DataName, ends_in_probabilities, need_built, open_model, suggested_data
 from minicnn.datasets import DATASETS
-from minicnn.layers import Dropout, Flatten, GlobalAveragePooling2D, Reshape
-from minicnn.losses import CategoricalCrossentropy
 from minicnn.models import Sequential
-from minicnn.steps.plan import left_out_activation
 from minicnn.typing import Array
-
-PASSING = (Dropout, Flatten, GlobalAveragePooling2D, Reshape)
-"""Layers that pass probabilities on as such."""
 
 
 def predict(
@@ -116,15 +110,9 @@ def _probabilities(model: Sequential, x: Array, file: Path) -> Array:
     if not np.isfinite(outputs).all():
         raise CommandError(f"{file}: {model} has outputs that are NaN or infinite; train it anew, or give another.")
     lone = outputs.shape[1] == 1
-    if not _ends_in_probabilities(model):
+    if not ends_in_probabilities(model):
         outputs = (sigmoid if lone else softmax)(outputs)
     return np.hstack([1 - outputs, outputs]) if lone else outputs
-
-
-def _ends_in_probabilities(model: Sequential) -> bool:
-    """Whether the last layer that computes anything has a softmax or sigmoid."""
-    last = next((layer for layer in reversed(model.layers) if not isinstance(layer, PASSING)), None)
-    return last is not None and left_out_activation(last, CategoricalCrossentropy()) is not None
 
 
 def _class_names(data: str | None, classes: int, file: Path) -> list[str]:

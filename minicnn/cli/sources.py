@@ -12,13 +12,18 @@ from minicnn.cli.errors import ArgumentError, no_such_file
 from minicnn.datasets import DATASETS
 from minicnn.datasets.files import Split
 from minicnn.errors import MinicnnError
-from minicnn.losses import Loss, SparseCategoricalCrossentropy
+from minicnn.layers import Dropout, Flatten, GlobalAveragePooling2D, Reshape
+from minicnn.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 from minicnn.models import Sequential, load_model
+from minicnn.steps.plan import left_out_activation
 from minicnn.typing import Array
 from minicnn.utils import to_categorical
 
 DataName: TypeAlias = Literal["mnist", "fashion_mnist", "cifar10", "digits"]
 """The data sets, as an option takes them."""
+
+PASSING = (Dropout, Flatten, GlobalAveragePooling2D, Reshape)
+"""Layers that pass probabilities on as such."""
 
 BATCH = 256
 """Images at a time where nothing is trained."""
@@ -143,6 +148,17 @@ def need_fit(model: Sequential, data: Data, text: str) -> None:
             f"it must end in Dense({len(data.class_names)})."
         )
     model.build_for(sample)
+
+
+def ends_in_probabilities(model: Sequential) -> bool:
+    """Whether the last layer that computes anything has a softmax or sigmoid."""
+    last = next((layer for layer in reversed(model.layers) if not isinstance(layer, PASSING)), None)
+    return last is not None and left_out_activation(last, CategoricalCrossentropy()) is not None
+
+
+def loss_for(model: Sequential) -> Loss:
+    """The loss of a classifier whose file brings none: what is no probability is taken for logits, as in predict."""
+    return CategoricalCrossentropy(from_logits=not ends_in_probabilities(model))
 
 
 def labels_for(loss: Loss | None, y: Array, classes: int) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -163,6 +163,8 @@ class Layer:
         """Raises ConfigError if a subclass's constructor did not call that of Layer."""
         if "declared_input_shape" not in vars(self):
             raise ConfigError(f"{type(self).__name__}: call super().__init__(**kwargs) at the start of __init__.")
+        if type(self).forward is Layer.forward:
+            raise ConfigError(_to_write(self, "forward"))
 
     def check_dtype(self, dtype: np.dtype[Any]) -> None:
         """Raises ConfigError unless the layer can be part of a model of this dtype."""
@@ -239,13 +241,23 @@ class Layer:
             raise ShapeError(f"{self}: takes a batch of samples, got the single number {x}; give an array.")
         dtype = self.dtype or np.dtype(np.float32)
         self.ensure_built(x.shape[1:], dtype, np.random.default_rng())
-        return self.forward(np.ascontiguousarray(x, dtype), Run(training=training))[0]
+        return two_results(self.forward(np.ascontiguousarray(x, dtype), Run(training=training)), self)[0]
 
     def __str__(self) -> str:
         return f"{type(self).__name__} '{self.name}'"
 
     def __repr__(self) -> str:
         return f"<{self}>"
+
+
+def two_results(results: Any, layer: Layer) -> tuple[Array, Any]:
+    """What a layer's forward returned, if it is a pair. Raises ConfigError otherwise."""
+    if not isinstance(results, tuple) or len(results) != 2:
+        raise ConfigError(
+            f"{layer}: forward must return the tuple (y, saved), got {type(results).__name__}; return (y, None) if "
+            "backward needs nothing."
+        )
+    return results
 
 
 def batched(shape: Any) -> str:
@@ -255,9 +267,11 @@ def batched(shape: Any) -> str:
 
 def float_dtype(dtype: Any, owner: str) -> np.dtype[Any]:
     """numpy's float32 or float64. Raises ConfigError for any other dtype."""
+    if isinstance(dtype, Mapping) and isinstance(dtype.get("config"), Mapping):  # Keras 3's DTypePolicy
+        dtype = dtype["config"].get("name")
     try:
-        result = np.dtype(dtype)
-    except TypeError:
+        result = None if dtype is None else np.dtype(dtype)
+    except (TypeError, ValueError):
         result = None
     if result not in (np.float32, np.float64):
         raise ConfigError(f'{owner}: dtype must be "float32" or "float64", got {dtype!r}.')
@@ -318,6 +332,8 @@ def _numbers(data: Any, owner: str) -> Array:
         array = np.asarray(data)
     except ValueError as error:
         raise DataError(f"{owner}: cannot make one array of this ({error}); give arrays of one shape.") from None
+    if isinstance(data, Layer):
+        raise DataError(f"{owner}: got {data}; layers are not called on layers here, but listed: Sequential([...]).")
     if array.dtype.kind not in "biuf":
         raise DataError(f"{owner}: got {array.dtype} values; give an array of numbers.")
     return array

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from minicnn import lookup
-from minicnn.errors import ShapeError
+from minicnn.errors import ConfigError, ShapeError
 from minicnn.metrics.base import Mean, MeanMetricWrapper, Metric
 from minicnn.metrics.classification import (
     Accuracy,
@@ -80,6 +80,11 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Me
 
     A function needs no derivative here: its mean is reported under its name. Raises ConfigError for anything else.
     """
+    if hasattr(identifier, "update_state") and not isinstance(identifier, (Metric, type)):
+        raise ConfigError(
+            f"metric: {identifier!r} is a {type(identifier).__module__}.{type(identifier).__name__}, which counts by "
+            "itself; take one of minicnn.metrics, or subclass Metric."
+        )
     if callable(identifier) and not isinstance(identifier, (Metric, type)):
         return MeanMetricWrapper(identifier)
     return lookup.resolve("metric", Metric, METRICS, identifier, custom_objects)

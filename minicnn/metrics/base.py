@@ -155,7 +155,10 @@ class MeanMetricWrapper(SampleMetric):
         super().__init__(name or getattr(fn, "__name__", snake_case(type(fn).__name__)), dtype)
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
-        return self.fn(y_true, y_pred, **self.kwargs)
+        values = self.fn(y_true, y_pred, **self.kwargs)
+        if values is None:
+            raise ConfigError(f"metric {self.name}: the function returned None; return a value for each sample.")
+        return values
 
     def get_config(self) -> Config:
         return {**super().get_config(), "fn": getattr(self.fn, "__name__", type(self.fn).__name__), **self.kwargs}

@@ -160,6 +160,11 @@ class Optimizer:
         self.slots = {}
 
     @property
+    def follows_schedule(self) -> bool:
+        """Whether the rate is a LearningRateSchedule's."""
+        return isinstance(self._learning_rate, LearningRateSchedule)
+
+    @property
     def learning_rate(self) -> Any:
         """The rate in force, a float; of a schedule, its value at `iterations`.
 

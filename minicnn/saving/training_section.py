@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +62,7 @@ def keras_3_variables(model: Sequential, with_rate: bool = True) -> list[Array] 
     optimizer = model.optimizer
     if optimizer is None or not optimizer.iterations or type(optimizer).__name__ not in optimizer_state.GROUPS:
         return None
-    rate = optimizer.learning_rate if with_rate and isinstance(optimizer.learning_rate, Real) else None
+    rate = optimizer.learning_rate if with_rate and not optimizer.follows_schedule else None
     state = _optimizer_state(model)
     if not with_rate:
         state = optimizer_state.add_unused_momentum(state, trainable_parameters(model).values())
@@ -169,7 +168,7 @@ def _restore_variables(model: Sequential, stored: NamedArrays, origin: dict[str,
         ]
     _restore_slots(model, state, [layer.params[name].shape for layer, name in owners])
     rate = optimizer_state.stored_rate(stored)
-    if rate is None or not isinstance(optimizer.learning_rate, Real):
+    if rate is None or optimizer.follows_schedule:
         return
     if not 0 <= rate < math.inf:
         raise FileFormatError(f"the learning rate is {rate}")

@@ -18,6 +18,7 @@ from minicnn.activations import Activation, softmax
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.layers import LAYERS, ActivatedLayer, Layer, Run, Softmax
 from minicnn.layers import Activation as ActivationLayer
+from minicnn.layers.base import two_results
 from minicnn.losses import Loss
 from minicnn.steps.convolution import convolution_rule
 from minicnn.steps.dense import dense_rule
@@ -69,7 +70,7 @@ class CallersLayerStep(LayerStep):
     """A layer of the caller's own: what it returns is checked, since the kernels after it rely on shape and dtype."""
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
-        y, saved = super().forward(x, run)
+        y, saved = two_results(super().forward(x, run), self.layer)
         shape = (len(x), *self.layer.output_shape(x.shape[1:]))
         return _conforming(y, shape, x.dtype, f"{self.layer}: forward", "make output_shape say so"), (x.shape, saved)
 

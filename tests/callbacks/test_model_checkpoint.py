@@ -5,7 +5,7 @@ import math
 import pytest
 
 from minicnn.callbacks import ModelCheckpoint
-from minicnn.errors import ConfigError, MinicnnWarning
+from minicnn.errors import ConfigError, FileFormatError, MinicnnWarning
 
 
 def contents(folder):
@@ -128,3 +128,11 @@ def test_bad_arguments(arguments, message):
     with pytest.raises(ConfigError) as error:
         ModelCheckpoint(**{"filepath": "m.h5", **arguments})
     assert str(error.value) == f"ModelCheckpoint: {message}."
+
+
+def test_a_folder_that_cannot_be_made_is_named(fit, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        FileFormatError, match=r"ModelCheckpoint: the folder of '.*m\.h5' cannot be made: .*another file"
+    ):
+        fit(ModelCheckpoint(tmp_path / "file" / "more" / "m.h5"), [0.5])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minicnn.callbacks import CSVLogger, History
-from minicnn.errors import ConfigError
+from minicnn.errors import ConfigError, FileFormatError
 
 
 def test_history_keeps_python_floats(fit, model):
@@ -78,3 +78,8 @@ def test_bad_arguments(arguments, message):
     with pytest.raises(ConfigError) as error:
         CSVLogger(**{"filename": "log.csv", **arguments})
     assert str(error.value) == f"CSVLogger: {message}."
+
+
+def test_a_file_that_cannot_be_written_is_named_before_the_first_epoch(fit, tmp_path):
+    with pytest.raises(FileFormatError, match=r"CSVLogger: .*none.log\.csv cannot be written: No such file"):
+        fit(CSVLogger(tmp_path / "none" / "log.csv"), [{"loss": 1.0}])

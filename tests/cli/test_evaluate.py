@@ -127,3 +127,13 @@ def test_gradcheck_fails_where_gradients_are_wrong(run, monkeypatch):
 def test_gradcheck_takes_classifiers(run):
     Sequential([Input((4, 4, 1)), Conv2D(2, 1)], name="map").save("map.h5")
     assert_fails(run("gradcheck", "map.h5"), 2, "map.h5: Sequential 'map' has outputs (None, 4, 4, 2); gradcheck takes")
+
+
+def test_a_file_that_ends_in_logits_is_scored_as_such(run):
+    """As with a softmax on top: what is no probability is taken for logits, as predict takes it."""
+    for name, activation in (("logits.h5", None), ("whole.h5", "softmax")):
+        Sequential([Input((28, 28, 1)), Flatten(), Dense(10, activation=activation)], seed=1).save(name)
+    results = [run("evaluate", name, "--data", "digits") for name in ("logits.h5", "whole.h5")]
+    assert [result.exit_code for result in results] == [0, 0]
+    lines = [next(line for line in r.stdout.splitlines() if line.startswith("Test accuracy")) for r in results]
+    assert lines[0] == lines[1]

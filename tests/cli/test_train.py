@@ -203,3 +203,10 @@ def test_an_unwritable_file_in_the_folder(run):
     Path("out/training.json").mkdir(parents=True)
     result = run("train", "lenet5", "--data", "digits", "-e", 1, "-o", "out")
     assert_fails(result, 1, "out/training.json: cannot be read (")
+
+
+def test_a_trained_file_is_trained_further_on_its_own_data(run, trained):
+    folder, _ = trained
+    further = run("train", folder / "model.h5", "--epochs", "1", "--output", "further")
+    assert further.exit_code == 0, further.stderr
+    assert further.stdout.startswith("digits: 1,293 training, 144 validation and 360 test images")

@@ -9,15 +9,18 @@ few pixels is divided by deviations down to the root of epsilon, which multiplie
 """
 
 import os
+import warnings
 
 import h5py
 import numpy as np
 import pytest
 
-from minicnn import Sequential, load_model
+from minicnn import Sequential, load_model, optimizers
 from minicnn import layers as own_layers
+from minicnn.optimizers import schedules
 from tests.saving.models import data, every_layer
 from tests.saving.random_models import random_batch, random_model
+from tests.saving.test_archives import compiled
 from tests.tensorflow.live import floatx, keras
 from tests.tensorflow.test_files import TOLERANCE, assert_predicts_alike, in_keras
 
@@ -249,3 +252,23 @@ def test_names_of_groups_are_kerass(tmp_path):
     every_layer().save_weights(tmp_path / "ours.weights.h5")
     with h5py.File(tmp_path / "ours.weights.h5") as ours, h5py.File(tmp_path / "theirs.weights.h5") as keras_file:
         assert set(ours["layers"]) == set(keras_file["layers"])
+
+
+SCHEDULES = {
+    "exponential": lambda: schedules.ExponentialDecay(0.125, 2, 0.5),
+    "piecewise": lambda: schedules.PiecewiseConstantDecay([3, 5], [0.125, 0.0625, 0.03125]),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_keras_goes_on_with_a_schedule_where_it_was(tmp_path, schedule):
+    model = compiled(optimizers.Adam(SCHEDULES[schedule]()))
+    model.layers[3].rate = 0.0  # dropout
+    x, y = data()
+    model.fit(x, y, epochs=2, batch_size=8, verbose=0)
+    model.save(tmp_path / "m.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Keras warns where it passes over the optimizer's variables
+        theirs = in_keras(tmp_path / "m.keras")
+    assert int(theirs.optimizer.iterations) == model.optimizer.iterations > 4
+    assert_next_step_alike(model, theirs, x.astype(np.float32), y)
