@@ -149,14 +149,25 @@ class IterableBatches:
     A generator goes on from epoch to epoch. An iterable is started anew each epoch, or where steps is given when it has
     ended. So are batches by number, a list or Keras's Sequence, but with them the epoch in which they end is short, as
     in Keras; a Sequence's on_epoch_end is called. steps: batches in an epoch; None takes len() if there is one, else
-    all that come. check: called with each batch before it is used.
+    all that come. check: called with each batch before it is used. shuffle: True takes a Sequence's batches in another
+    order each time, a function of the seed and how often it was gone through.
 
     drawn: how many batches have come so far. checksum: of the first sample of each, so that a run which draws the same
     batches again can tell that they are the same.
     """
 
-    def __init__(self, source: Any, steps: int | None, dtype: np.dtype[Any], check: Any) -> None:
+    def __init__(
+        self,
+        source: Any,
+        steps: int | None,
+        dtype: np.dtype[Any],
+        check: Any,
+        shuffle: bool | str = False,
+        seed: int = 0,
+    ) -> None:
         self.source, self.dtype, self.check = source, dtype, check
+        self.shuffle, self.seed = shuffle is True and not isinstance(source, (list, tuple)), seed
+        self._passes = 0
         self._goes_on = steps is not None
         self.steps = steps if steps is not None else (len(source) if hasattr(source, "__len__") else None)
         self._iterator: Iterator[Any] | None = None
@@ -197,8 +208,12 @@ class IterableBatches:
         return self._iterator
 
     def _by_number(self) -> Iterator[Any]:
-        for number in range(len(self.source)):
-            if number + 1 == len(self.source):
+        order = list(range(len(self.source)))
+        if self.shuffle:
+            np.random.default_rng([self.seed, self._passes]).shuffle(order)
+        self._passes += 1
+        for place, number in enumerate(order, 1):
+            if place == len(order):
                 self._iterator = None  # an epoch that ends with the last one is no short one
             yield self.source[number]
 

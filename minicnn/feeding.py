@@ -94,7 +94,9 @@ class Feeding:
                     f"{owner}: sample_weight belongs into the batches when x is an iterable: (x, y, weight)."
                 )
             return IterableBatches(
-                x, steps, self.dtype, lambda bx, by, bw: self._first_built(bx, by, bw, owner, class_weight)
+                *(x, steps, self.dtype),
+                lambda bx, by, bw: self._first_built(bx, by, bw, owner, class_weight),
+                *(shuffle, self.seed),
             )
         data = self._checked(x, y, sample_weight, owner, class_weight)
         if len(data.x) == 0:

@@ -144,7 +144,8 @@ class Trainer(Evaluator):
         x: samples (N, ...) of any real dtype, or an iterable of (x, y) or (x, y, sample_weight) batches.
         y: labels (N, ...) as the loss takes them. batch_size: 32 if None.
         verbose: 0 silent, 1 a bar, 2 a line an epoch. validation_split: this part of x, the last, is held out.
-        validation_data: (x, y), (x, y, sample_weight) or an iterable of batches. shuffle: True, False or "batch".
+        validation_data: (x, y), (x, y, sample_weight) or an iterable of batches. shuffle: True, False or "batch";
+        of batches, only those of a Sequence are shuffled.
         class_weight: {class: weight}. sample_weight: (N,). initial_epoch: where to count from. steps_per_epoch: batches
         an epoch; the next one goes on where it ends. The one in which the data end is short, and then they begin anew.
         Raises DataError, ShapeError or ConfigError before anything has changed; of an iterable's batches, each is

@@ -157,7 +157,7 @@ def endless():
 def test_iterables_of_batches_train_as_arrays_do(source, steps):
     reference, model = new_model(), new_model()
     expected = reference.fit(X, Y, epochs=2, shuffle=False, **QUIET)
-    history = model.fit(source(), steps_per_epoch=steps, epochs=2, verbose=0)
+    history = model.fit(source(), steps_per_epoch=steps, epochs=2, shuffle=False, verbose=0)
     assert history.history == expected.history
     assert_same_weights(model, reference)
     assert model.evaluate(source(), steps=steps, verbose=0) == reference.evaluate(X, Y, batch_size=8, verbose=0)
@@ -290,7 +290,7 @@ def numbers_of_epochs(x, y=None, **arguments):
         def backward(self, dy, saved, run, need_dx=True):
             return dy
 
-    model = Sequential([Input((1,)), Spy(), Dense(1)])
+    model = Sequential([Input((1,)), Spy(), Dense(1)], seed=0)
     model.compile("sgd", "mse")
     model.fit(
         x, y, verbose=0, callbacks=[LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append([]))], **arguments
@@ -316,7 +316,7 @@ def test_an_epoch_of_some_steps_goes_on_where_the_last_one_ended(steps, epochs):
         numbers_of_epochs(x, y, batch_size=2, steps_per_epoch=steps, epochs=6, initial_epoch=2, shuffle=False) == epochs
     )
     source = Numbers(3)
-    assert numbers_of_epochs(source, steps_per_epoch=steps, epochs=4) == epochs
+    assert numbers_of_epochs(source, steps_per_epoch=steps, epochs=4, shuffle=False) == epochs
     assert source.ended == 4
     assert numbers_of_epochs([source[k] for k in range(3)], steps_per_epoch=steps, epochs=4) == epochs
 
@@ -328,3 +328,15 @@ def test_some_steps_of_a_shuffled_epoch_see_every_sample_once():
     first, second = (list(itertools.chain(*seen[k : k + 3])) for k in (0, 3))
     assert sorted(first) == sorted(second) == list(range(12))
     assert first != second
+
+
+def test_a_sequence_is_shuffled_anew_each_time_and_a_list_is_not():
+    whole = numbers_of_epochs(Numbers(9), epochs=3)
+    assert [sorted(epoch) for epoch in whole] == [list(range(9))] * 3
+    assert whole[0] != whole[1] != whole[2] != whole[0]
+    assert numbers_of_epochs(Numbers(9), epochs=3) == whole  # of the same seed
+    by_fives = numbers_of_epochs(Numbers(9), steps_per_epoch=5, epochs=4)
+    assert [by_fives[0] + by_fives[1], by_fives[2] + by_fives[3]] == whole[:2]
+    in_order = [list(range(9))] * 2
+    assert numbers_of_epochs([Numbers(9)[k] for k in range(9)], epochs=2) == in_order
+    assert numbers_of_epochs(Numbers(9), epochs=2, shuffle="batch") == in_order

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches
+from minicnn.batches import Batch, Batches, IterableBatches
 from minicnn.callbacks.backup_file import is_count, reading
 from minicnn.callbacks.base import Callback
 from minicnn.errors import ConfigError, DataError
@@ -141,8 +141,7 @@ def _replay(model: Sequential, fit: Fit, state: State) -> Batch | None:
     Arrays need this for the epoch that is under way alone, and have the order of its samples from the seed.
     """
     epoch, batch = state["fit"]["epoch"], state["fit"]["batch"]
-    if isinstance(fit.training, ArrayBatches):
-        fit.training.seed = state["model"]["seed"]
+    fit.training.seed = state["model"]["seed"]
     for past in range(fit.epoch, epoch):
         if isinstance(fit.training, IterableBatches):
             _draw(fit.training.epoch())

@@ -24,7 +24,9 @@ OptimizerName: TypeAlias = Literal["sgd", "rmsprop", "adagrad", "adadelta", "ada
 
 def train(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="a model of the exercise sheet, or a model file")],
-    data: Annotated[DataName | None, typer.Option(help="images to learn", show_default="what the model is for, or learned")] = None,
+    data: Annotated[
+        DataName | None, typer.Option(help="images to learn", show_default="what the model is for, or learned")
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option("--epochs", "-e", min=1, help="passes through the images", show_default="the sheet's, or 10"),
