@@ -115,7 +115,10 @@ class Feeding:
         if data is None:
             return None
         limit = check_optional_steps(steps, "validation_steps", "fit")
-        if isinstance(data, (tuple, list)) and len(data) in (2, 3) and not isinstance(data[0], (tuple, list)):
+        nested = (
+            (tuple, list) if isinstance(data, list) else tuple
+        )  # a tuple of lists is one of numbers, not of batches
+        if isinstance(data, (tuple, list)) and len(data) in (2, 3) and not isinstance(data[0], nested):
             x, y, weight = (*data, None)[:3]
             batches = self._batches(x, y, weight, batch_size, "fit: validation_data")
             return batches.head(limit) if limit is not None and isinstance(batches, ArrayBatches) else batches

@@ -51,7 +51,9 @@ def resolve(
         except TypeError as error:  # a key that the constructor does not know, or a required one that is missing
             raise ConfigError(f"{where}: {cls.__name__} cannot be made from {config!r}: {error}.") from None
     hint = ""
-    if callable(identifier) and hasattr(base, "gradient"):
+    if hasattr(identifier, "forward") and hasattr(identifier, "build"):
+        hint = " A layer stands on its own: put it behind this one."
+    elif callable(identifier) and hasattr(base, "gradient"):
         hint = f" A plain function has no derivative here: subclass minicnn's {base.__name__} with value and gradient."
     raise ConfigError(f"{where}: expected a name, {_article(base)} or its class, got {identifier!r}.{hint}")
 

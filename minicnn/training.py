@@ -152,6 +152,8 @@ class Trainer(Evaluator):
         checked when its turn comes.
         """
         self._need_compiled("fit")
+        if self.running is not None:
+            raise ConfigError(f"{self}: fit is under way; a callback may use train_on_batch, or fit another model.")
         epochs = positive_int(epochs, "epochs", "fit", minimum=0)
         initial_epoch = positive_int(initial_epoch, "initial_epoch", "fit", minimum=0)
         level = verbosity(verbose, "fit")

@@ -8,7 +8,7 @@ from minicnn import Input, Sequential, optimizers
 from minicnn.activations import Activation
 from minicnn.errors import ConfigError, DataError, ShapeError
 from minicnn.gradcheck import check_loss
-from minicnn.layers import Conv2D, Dense, Flatten, Layer
+from minicnn.layers import Conv2D, Dense, Flatten, Layer, ReLU
 from minicnn.losses import Loss
 from minicnn.metrics import Metric
 from tests.small_models import CLASSES, COUNT, QUIET, SAMPLE, X, Y, assert_near_weights, new_model
@@ -190,6 +190,20 @@ class Alone(Layer):
 def test_own_layers_that_lack_something_are_told_what(layer, message, way):
     with pytest.raises(ConfigError, match=message):
         way(layer())
+
+
+def test_own_loss_without_its_base_is_told_so():
+    class Bare(OwnSquaredError):
+        def __init__(self):
+            self.factor = 2
+
+    with pytest.raises(ConfigError, match=r"Bare: call super\(\).__init__\(\) at the start of __init__"):
+        new_model(loss=Bare())
+
+
+def test_a_layer_is_no_activation():
+    with pytest.raises(ConfigError, match=r"activation: expected a name, .* A layer stands on its own: put it behind"):
+        Dense(3, activation=ReLU())
 
 
 def test_a_layer_is_not_called_on_a_layer():

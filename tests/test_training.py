@@ -335,6 +335,14 @@ def test_class_weight_looks_up_the_rounded_label(labels, class_weight, weights):
     assert loss == pytest.approx((labels.astype(float) ** 2 * weights).mean(), rel=1e-6)
 
 
+def test_fit_within_fit_is_refused_and_the_outer_one_may_be_begun_anew():
+    model = linear_model()
+    again = LambdaCallback(on_epoch_end=lambda epoch, logs: model.fit(np.ones((2, 2)), np.ones(2), verbose=0))
+    with pytest.raises(ConfigError, match=r"Sequential '.*': fit is under way; a callback may use train_on_batch"):
+        model.fit(np.ones((2, 2)), np.ones(2), verbose=0, callbacks=[again])
+    assert len(model.fit(np.ones((2, 2)), np.ones(2), verbose=0).epoch) == 1
+
+
 def test_messages_about_validation_data_say_so():
     model = Sequential([Input((2,)), Dense(3, activation="softmax")], seed=0)
     model.compile("sgd", "sparse_categorical_crossentropy")
@@ -346,3 +354,6 @@ def test_messages_about_validation_data_say_so():
     with pytest.raises(ConfigError, match=r"^fit: validation_batch_size must be a positive integer, got -1"):
         model.fit(x, y, validation_data=(x, y), validation_batch_size=-1, verbose=0)
     assert "val_loss" in model.fit(x, y, validation_split=np.float32(0.25), verbose=0).history
+    wanted = model.evaluate(x, y, verbose=0)
+    history = model.fit(x, y, validation_data=(list(x), y.tolist()), sample_weight=np.zeros(4), verbose=0).history
+    assert history["val_loss"] == [wanted]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from minicnn.errors import ConfigError
 from minicnn.lookup import resolve, table_of
 from minicnn.losses.base import Loss
 from minicnn.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
@@ -36,7 +37,10 @@ LOSSES = table_of(
 
 def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Loss:
     """The loss for a name, a class, an instance or a config. Raises ConfigError otherwise."""
-    return resolve("loss", Loss, LOSSES, identifier, custom_objects)
+    loss = resolve("loss", Loss, LOSSES, identifier, custom_objects)
+    if "reduction" not in vars(loss):
+        raise ConfigError(f"{type(loss).__name__}: call super().__init__() at the start of __init__.")
+    return loss
 
 
 def serialize(loss: Loss) -> Config:
