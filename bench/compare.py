@@ -95,6 +95,7 @@ class Comparison:
             "checks": {},
             "runs": [],
         }
+        self.versions_before: dict[str, Any] = {}
         if args.resume and args.json.exists():
             earlier = read_record(args.json)
             quick = earlier.get("quick", False)
@@ -103,11 +104,16 @@ class Comparison:
             if earlier.get("sources") != self.record["sources"]:
                 sys.exit(f"compare: {args.json} was made by other sources of minicnn; begin anew without --resume.")
             self.record |= {key: earlier[key] for key in ("machine", "models", "checks", "runs")}
+            self.versions_before = earlier.get("versions", {})
 
     def run(self) -> None:
         """Check, then measure round by round."""
         for engine in self.args.engines:
             self.record["versions"][engine] = self.child(engine, {"task": "about"})
+            if self.versions_before.get(engine, self.record["versions"][engine]) != self.record["versions"][engine]:
+                sys.exit(
+                    f"compare: {self.args.json} was made with other versions of {engine}; begin anew without --resume."
+                )
         for model in self.args.models:
             workload = WORKLOADS[model].quick() if self.args.quick else WORKLOADS[model]
             self.facts[model] = lay_out(model, workload, self.folder / model)

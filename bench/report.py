@@ -69,7 +69,7 @@ def tables(record: Run) -> str:
     parts = [
         _title("Training: ms a step, batch gathering, accuracy and Adam included"),
         _speed_table(record, "train", "train_ms", ()),
-        _title("Predicting: µs an image, batches of 256"),
+        _title(f"Predicting: µs an image, batches of 256, {_fewest_images(record)} images or more a call"),
         _speed_table(record, "predict", "predict_us", ("onnxruntime",)),
         _title("One image at a time: µs a call"),
         _latency_table(record),
@@ -80,6 +80,10 @@ def tables(record: Run) -> str:
     ]
     kept = [title + table for title, table in zip(parts[::2], parts[1::2], strict=True) if table]
     return "\n\n".join([*kept, _footer(record)]) + "\n"
+
+
+def _fewest_images(record: Run) -> str:
+    return f"{min(facts['images'] for facts in record['models'].values()):,}"
 
 
 def _title(text: str) -> str:

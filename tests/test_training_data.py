@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minicnn import Input, Sequential
-from minicnn.batches import ArrayBatches
+from minicnn.batches import ArrayBatches, check_finite
 from minicnn.callbacks import LambdaCallback
 from minicnn.errors import DataError, MinicnnWarning
 from minicnn.kernels import NUMBA
@@ -340,3 +340,10 @@ def test_a_sequence_is_shuffled_anew_each_time_and_a_list_is_not():
     in_order = [list(range(9))] * 2
     assert numbers_of_epochs([Numbers(9)[k] for k in range(9)], epochs=2) == in_order
     assert numbers_of_epochs(Numbers(9), epochs=2, shuffle="batch") == in_order
+
+
+def test_a_number_that_is_none_is_named_by_its_place_however_large_the_data():
+    x = np.zeros((3, 1 << 20))
+    x[2, 5] = np.nan
+    with pytest.raises(DataError, match=r"x: holds nan at \(2, 5\)"):
+        check_finite(x, "x")

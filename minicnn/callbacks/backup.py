@@ -82,6 +82,7 @@ class BackupAndRestore(Callback):
         self.double_checkpoint = double_checkpoint
         self.delete_checkpoint = delete_checkpoint
         self._batches_since_saving = 0
+        self._latest_is_whole = True  # it takes the place of the previous one then
         self._begun_with: Config = {}  # what the fit is, and how many steps the model had been trained before
 
     # -- hooks
@@ -99,6 +100,7 @@ class BackupAndRestore(Callback):
         self._begun_with = {"identity": identity(self.model, fit), "steps": self.model._steps_trained}
         self._make_folder()
         path, backup = self._read()
+        self._latest_is_whole = path == self._paths()[0]
         if backup is None or not self._is_of_this_training(backup, path):
             self._save()
             return
@@ -202,7 +204,8 @@ class BackupAndRestore(Callback):
                 warn(f"BackupAndRestore: training goes on from {path}, since {failure}")
             return path, backup
         if failure is not None:
-            raise FileFormatError(f"BackupAndRestore: delete {latest} to begin anew; {failure}") from failure
+            found = " and ".join(str(path) for path in (latest, previous) if path.exists())
+            raise FileFormatError(f"BackupAndRestore: delete {found} to begin anew; {failure}") from failure
         return latest, None
 
     def _save(self) -> None:
@@ -213,10 +216,11 @@ class BackupAndRestore(Callback):
         state = training_state.taken(self.model, self._fit())
         content = backup_file.image({"begun_with": self._begun_with, "state": state})
         latest, previous = self._paths()
-        if self.double_checkpoint:
+        if self.double_checkpoint and self._latest_is_whole:
             with suppress(FileNotFoundError):
                 os.replace(latest, previous)
         atomic.write_whole(latest, content)
+        self._latest_is_whole = True
 
     def _delete(self) -> None:
         latest, previous = self._paths()

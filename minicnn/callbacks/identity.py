@@ -118,7 +118,7 @@ def _data(batches: Batches | None) -> Config | None:
     if batches is None:
         return None
     if not isinstance(batches, ArrayBatches):
-        return {"class": type(batches.source).__name__, "steps": batches.steps}
+        return {"class": type(batches.source).__name__, "steps": batches.steps, "shuffle": batches.shuffle}
     return {
         "batch_size": batches.batch_size,
         "shuffle": batches.shuffle,

@@ -94,5 +94,10 @@ def ready(opened: Sequential | None, settings: Settings) -> Sequential:
         model.compile(optimizers.get({"class_name": settings.optimizer, "config": rate}), loss, metrics=["accuracy"])
     elif settings.learning_rate is not None:
         assert model.optimizer is not None
+        if model.optimizer.follows_schedule:
+            raise ArgumentError(
+                f"--rate: {settings.model} brings an optimizer whose rate follows a schedule; give --optimizer too, or "
+                "leave --rate out."
+            )
         model.optimizer.learning_rate = settings.learning_rate
     return model

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.datasets.download import PATIENCE, fetch
-from minicnn.datasets.files import Split, check_labels, damaged, datasets_folder
+from minicnn.datasets.files import Split, check_labels, damaged, datasets_folder, give_usual_mode
 from minicnn.errors import DatasetError
 from minicnn.typing import Array
 
@@ -117,6 +117,7 @@ def _write(path: Path, data: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+        give_usual_mode(Path(temporary))
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

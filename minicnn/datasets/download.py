@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from minicnn.datasets.files import give_usual_mode
 from minicnn.errors import DatasetError
 
 PATIENCE = 20.0
@@ -102,6 +103,7 @@ class _Attempt:
                     pooch.retrieve(self.mirror + name, digest, name, self.temporary, downloader=downloader)
                 finally:
                     progress.close()
+                give_usual_mode(self.temporary / name)
                 os.replace(self.temporary / name, self.folder / name)
                 self.done.add(name)
         except Exception as error:  # handed to the thread that waits

@@ -38,3 +38,11 @@ def check_labels(path: Path, labels: Array, classes: int = 10) -> None:
 def _home(variable: str, default: str) -> Path:
     given = os.environ.get(variable)
     return Path(given).expanduser() if given else Path("~", default).expanduser()
+
+
+def give_usual_mode(path: Path) -> None:
+    """Give a file that its owner alone may read, as tempfile and pooch make them, the mode of any new file."""
+    probe = path.with_name(f"{path.name}.mode")
+    probe.touch()
+    path.chmod(probe.stat().st_mode)
+    probe.unlink()

@@ -107,6 +107,8 @@ def _in_order(
                     slots[slot].append(_next(arrays, shape, slot))
     _check_leftover(class_name, arrays, shapes)
     if any(len(slot) != len(shapes) for slot in slots.values()):
+        if iterations:
+            raise FileFormatError(f"it has made {iterations} steps and holds no {' or '.join(slots)}")
         slots = {}  # saved before the first step
     return OptimizerState(class_name, iterations, slots)
 

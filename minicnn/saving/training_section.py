@@ -166,12 +166,12 @@ def _restore_variables(model: Sequential, stored: NamedArrays, origin: dict[str,
         state.slots[slot] = [
             origin[layer.name].ours(layer, name, array) for (layer, name), array in zip(owners, arrays, strict=True)
         ]
-    _restore_slots(model, state, [layer.params[name].shape for layer, name in owners])
     rate = optimizer_state.stored_rate(stored)
+    if rate is not None and not 0 <= rate < math.inf:
+        raise FileFormatError(f"the learning rate is {rate}")
+    _restore_slots(model, state, [layer.params[name].shape for layer, name in owners])
     if rate is None or optimizer.follows_schedule:
         return
-    if not 0 <= rate < math.inf:
-        raise FileFormatError(f"the learning rate is {rate}")
     if np.float32(optimizer.learning_rate) != np.float32(rate):  # else the configuration's is the more exact one
         optimizer.learning_rate = rate
 

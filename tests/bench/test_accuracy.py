@@ -1,13 +1,12 @@
 """A training of bench/accuracy.py goes on where it was stopped."""
 
+import accuracy
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from minicnn import applications
 from minicnn.datasets import DATASETS
-
-accuracy = pytest.importorskip("accuracy", reason="bench/ is not on the path")
 
 
 @pytest.fixture

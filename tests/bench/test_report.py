@@ -1,5 +1,6 @@
 """compare.py's tables from a record made up by hand: which variant counts, and how ratios are formed."""
 
+import argparse
 import json
 import math
 
@@ -25,7 +26,7 @@ RUNS = [
 RECORD = {
     "machine": {"cores": 2, "processor": "Abacus", "features": ["avx2"], "system": "Linux 1", "date": "2026-01-01"},
     "versions": {"minicnn": {"python": "3.11.7", "minicnn": "0.1.0", "none": None}},
-    "models": {"lenet5": {"source": "mnist"}, "cnn_relu": {"source": "mnist"}},
+    "models": {name: {"source": "mnist", "images": 10240} for name in ("lenet5", "cnn_relu")},
     "checks": {},
     "runs": RUNS,
 }
@@ -140,6 +141,16 @@ def test_a_record_of_another_kind_is_not_gone_on_with(before, refusal, tmp_path,
     monkeypatch.setattr("sys.argv", ["compare.py", "--resume", "--json", str(tmp_path / "kept.json")])
     with pytest.raises(SystemExit, match=refusal):
         compare.Comparison(compare.arguments(), tmp_path)
+
+
+def test_rounds_of_other_versions_are_not_gone_on_with(tmp_path, monkeypatch):
+    made = comparison([], {})
+    made.args = argparse.Namespace(engines=["torch"], models=[], json=tmp_path / "kept.json")
+    made.record["versions"] = {}
+    made.versions_before = {"torch": {"torch": "2.12"}}
+    monkeypatch.setattr(made, "child", lambda engine, job: {"torch": "2.13"})
+    with pytest.raises(SystemExit, match=r"kept\.json was made with other versions of torch; begin anew without"):
+        made.run()
 
 
 @pytest.mark.parametrize("arguments", [["--report"], ["--resume", "--json"]])

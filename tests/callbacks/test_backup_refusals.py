@@ -9,6 +9,7 @@ from minicnn import Input, Sequential, optimizers
 from minicnn.callbacks import BackupAndRestore, LambdaCallback
 from minicnn.errors import ConfigError, FileFormatError, MinicnnWarning
 from minicnn.layers import Conv2D, Dense, Flatten
+from minicnn.saving import atomic
 from tests.callbacks.backups import assert_same_state, interrupt
 from tests.small_models import CLASSES, NUMBERS, QUIET, SAMPLE, X, Y, new_model
 
@@ -73,6 +74,12 @@ def test_frozen_layers(folder):
     model = new_model(dropout=0.25)
     model.layers[0].trainable = False
     assert refusal(model, folder) == other(folder, "trainable[0] is True, not False")
+
+
+def test_other_fused_steps(folder):
+    model = new_model(dropout=0.25)
+    model.compile("adam", "categorical_crossentropy", metrics=["accuracy"], steps=[])
+    assert refusal(model, folder) == other(folder, "steps is 'auto', not []")
 
 
 def test_another_schedule(tmp_path):
@@ -180,6 +187,32 @@ def test_a_damaged_backup_and_the_one_before(tmp_path):
         model.fit(X, Y, epochs=5, callbacks=[BackupAndRestore(tmp_path, double_checkpoint=True)], **QUIET)
     whole.fit(X, Y, epochs=5, **QUIET)
     assert_same_state(model, whole)
+
+
+def test_a_damaged_backup_never_takes_the_place_of_the_one_before(tmp_path, monkeypatch):
+    """Not even where the process ends before it has written the next one."""
+    interrupt(new_model(), [BackupAndRestore(tmp_path, double_checkpoint=True)], "on_epoch_end", 4, epochs=5)
+    latest, previous = tmp_path / "backup.h5", tmp_path / "previous.h5"
+    whole = previous.read_bytes()
+    latest.write_bytes(latest.read_bytes()[:-100])
+
+    def full(path, content):
+        raise OSError("no space left on device")
+
+    write_whole = atomic.write_whole
+    monkeypatch.setattr(atomic, "write_whole", full)
+    with pytest.raises(OSError, match="no space"), pytest.warns(MinicnnWarning):
+        new_model().fit(X, Y, epochs=5, callbacks=[BackupAndRestore(tmp_path, double_checkpoint=True)], **QUIET)
+    monkeypatch.setattr(atomic, "write_whole", write_whole)
+    assert previous.read_bytes() == whole
+    with pytest.warns(MinicnnWarning, match="training goes on from"):
+        new_model().fit(X, Y, epochs=5, callbacks=[BackupAndRestore(tmp_path, double_checkpoint=True)], **QUIET)
+
+
+def test_the_file_that_is_damaged_is_the_one_to_delete(tmp_path):
+    (tmp_path / "previous.h5").write_bytes(b"nothing")
+    with pytest.raises(FileFormatError, match=r"^BackupAndRestore: delete \S*previous\.h5 to begin anew; "):
+        new_model().fit(X, Y, callbacks=[BackupAndRestore(tmp_path, double_checkpoint=True)], **QUIET)
 
 
 def test_a_model_file_is_no_backup(tmp_path):

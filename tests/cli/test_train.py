@@ -14,6 +14,7 @@ from minicnn.datasets import digits
 from minicnn.layers import Dense, Flatten, Input
 from minicnn.models import Sequential
 from minicnn.optimizers import SGD, Adam
+from minicnn.optimizers.schedules import ExponentialDecay
 from minicnn.utils import to_categorical
 from tests.cli.conftest import assert_fails
 from tests.small_models import assert_same_weights
@@ -210,3 +211,11 @@ def test_a_trained_file_is_trained_further_on_its_own_data(run, trained):
     further = run("train", folder / "model.h5", "--epochs", "1", "--output", "further")
     assert further.exit_code == 0, further.stderr
     assert further.stdout.startswith("digits: 1,293 training, 144 validation and 360 test images")
+
+
+def test_a_rate_for_an_optimizer_with_a_schedule_is_refused(run):
+    model = tiny("scheduled.h5")
+    model.compile(SGD(ExponentialDecay(0.1, 10, 0.5)), "categorical_crossentropy")
+    model.save("scheduled.h5")
+    failed = run("train", "scheduled.h5", "--data", "digits", "--rate", "0.1")
+    assert_fails(failed, 2, "--rate: scheduled.h5 brings an optimizer whose rate follows a schedule; give --optimizer")

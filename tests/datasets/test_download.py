@@ -1,6 +1,7 @@
 """Downloads: mirrors take over from each other, hashes are checked, waiting ends, and an error says what to do."""
 
 import hashlib
+import os
 import socket
 import threading
 import time
@@ -35,6 +36,13 @@ def test_files_arrive_with_a_progress_bar(source, serve, home, capsys):
     bars = capsys.readouterr().err
     assert "a.bin: 100%" in bars
     assert "b.bin: 100%" in bars
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_whoever_may_read_new_files_may_read_these(source, serve, home):
+    (source / "new").touch()
+    fetch("set", home, SHA256, [serve(source)])
+    assert {path.stat().st_mode for path in home.iterdir()} == {(source / "new").stat().st_mode}
 
 
 def test_the_next_mirror_takes_over(source, serve, silent, refusing, home, tmp_path):

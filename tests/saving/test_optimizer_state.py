@@ -5,6 +5,7 @@ import pytest
 
 from minicnn import load_model, optimizers
 from minicnn.errors import FileFormatError, MinicnnWarning
+from minicnn.optimizers import schedules
 from minicnn.saving import optimizer_state
 from tests.saving.models import data, same_weights, small
 from tests.saving.test_dialects import rewritten
@@ -71,7 +72,8 @@ def test_layouts(optimizer, variables):
 
 @pytest.mark.parametrize("names", [(), ("iteration:0",), ("adam/iteration", "adam/learning_rate")])
 def test_before_the_first_step_there_are_no_slots(names):
-    assert optimizer_state.from_keras("Adam", ("momentum", "velocity"), SHAPES, stored(*names, order=[])).slots == {}
+    variables = [(name, 0 * array) for name, array in stored(*names, order=[])]
+    assert optimizer_state.from_keras("Adam", ("momentum", "velocity"), SHAPES, variables).slots == {}
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,10 @@ def test_before_the_first_step_there_are_no_slots(names):
         (stored("Adam/iter:0", order=BY_PARAMETER), r"needs an array \(3,\) where the file has \(2, 3\)"),
         (stored("iteration:0", order=BY_SLOT_2), r"slot 'velocity' needs an array \(2, 3\) where the file has \(3,\)"),
         (stored("Adam/iter:0", order=BY_SLOT_3), "2 arrays are left over"),
+        (
+            stored("sgd/iteration", "sgd/learning_rate", order=[]),
+            "it has made 5 steps and holds no momentum or velocity",
+        ),
         ([("iter:0", np.array(-1)), *stored(order=BY_SLOT_2)], "'iter:0' is -1, no number of steps"),
         ([("iter:0", np.array(0.5)), *stored(order=BY_SLOT_2)], "is 0.5, no number of steps"),
         ([("iter:0", np.array(np.nan)), *stored(order=BY_SLOT_2)], "is nan, no number of steps"),
@@ -167,3 +173,32 @@ def test_another_optimizer_in_the_configuration_starts_anew(trained):
     with pytest.warns(MinicnnWarning, match="that of Adam with slots .*, the optimizer is SGD"):
         loaded = load_model(path)
     assert (loaded.optimizer.iterations, loaded.optimizer.slots) == (0, {})
+
+
+def test_weights_of_another_optimizers_training_leave_rate_and_steps_alone(tmp_path):
+    plain, adam = small(seed=1), small(seed=1)
+    plain.compile(optimizers.SGD(0.5), "categorical_crossentropy")
+    adam.compile(optimizers.Adam(0.01), "categorical_crossentropy")
+    x, y = data()
+    plain.fit(x, y, epochs=2, verbose=0)
+    adam.fit(x, y, verbose=0)
+    plain.save_weights(tmp_path / "sgd.weights.h5")
+    steps = adam.optimizer.iterations
+    with pytest.warns(MinicnnWarning, match="the optimizer's state does not fit and stays as it is: it has made"):
+        adam.load_weights(tmp_path / "sgd.weights.h5")
+    assert (adam.optimizer.iterations, adam.optimizer.learning_rate) == (steps, 0.01)
+    for own, stored in zip(adam.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(own, stored)
+
+
+def test_a_rate_in_a_file_leaves_a_schedule_alone(tmp_path):
+    constant, scheduled = small(seed=1), small(seed=1)
+    constant.compile(optimizers.Adam(0.5), "categorical_crossentropy")
+    scheduled.compile(optimizers.Adam(schedules.ExponentialDecay(0.125, 2, 0.5)), "categorical_crossentropy")
+    x, y = data()
+    for model in (constant, scheduled):
+        model.fit(x, y, verbose=0)
+    constant.save_weights(tmp_path / "adam.weights.h5")
+    scheduled.load_weights(tmp_path / "adam.weights.h5")
+    assert scheduled.optimizer.follows_schedule
+    assert scheduled.optimizer.iterations == constant.optimizer.iterations

@@ -227,8 +227,8 @@ def test_what_is_taken_by_the_plan():
         (Dense(1024), 2048),  # few weights
         (Dense(1024), 8192),  # so many inputs that rounding would show
         (Dense(8192), 4096),  # 412 MB of sums
-        (Dense(4104), 4096),  # blocks of outputs that are not whole vectors
-        (Dense(4096), 4104),  # of inputs
+        (Dense(4088), 4096),  # blocks of outputs that are not whole vectors
+        (Dense(4096), 4088),  # of inputs
         (Dense(4096, activation="gelu"), 1024),
         (Dense(4096, activation="softmax"), 1024),
         (Mine(4096), 1024),
