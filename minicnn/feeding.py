@@ -93,11 +93,11 @@ class Feeding:
                 raise ConfigError(
                     f"{owner}: sample_weight belongs into the batches when x is an iterable: (x, y, weight)."
                 )
-            return IterableBatches(
-                *(x, steps, self.dtype),
-                lambda bx, by, bw: self._first_built(bx, by, bw, owner, class_weight),
-                *(shuffle, self.seed),
-            )
+
+            def check(bx: Any, by: Any, bw: Any) -> Batch:
+                return self._first_built(bx, by, bw, owner, class_weight)
+
+            return IterableBatches(x, steps, self.dtype, check, shuffle, self.seed)
         data = self._checked(x, y, sample_weight, owner, class_weight)
         if len(data.x) == 0:
             raise DataError(f"{owner}: x has no samples.")

@@ -160,11 +160,12 @@ class Layer:
         self.input_shape = tuple(input_shape)
 
     def check_initialized(self) -> None:
-        """Raises ConfigError if a subclass's constructor did not call that of Layer."""
+        """Raises ConfigError if a subclass's constructor did not call that of Layer, NotImplementedError without
+        forward: both before a build that is written for Keras fails on its arguments."""
         if "declared_input_shape" not in vars(self):
             raise ConfigError(f"{type(self).__name__}: call super().__init__(**kwargs) at the start of __init__.")
         if type(self).forward is Layer.forward:
-            raise ConfigError(_to_write(self, "forward"))
+            raise NotImplementedError(_to_write(self, "forward"))
 
     def check_dtype(self, dtype: np.dtype[Any]) -> None:
         """Raises ConfigError unless the layer can be part of a model of this dtype."""
