@@ -109,8 +109,8 @@ class Comparison:
     def run(self) -> None:
         """Check, then measure round by round."""
         for engine in self.args.engines:
-            self.record["versions"][engine] = self.child(engine, {"task": "about"})
-            if self.versions_before.get(engine, self.record["versions"][engine]) != self.record["versions"][engine]:
+            versions = self.record["versions"][engine] = self.child(engine, {"task": "about"})
+            if self.versions_before.get(engine, versions) != versions:
                 sys.exit(
                     f"compare: {self.args.json} was made with other versions of {engine}; begin anew without --resume."
                 )

@@ -115,9 +115,8 @@ class Feeding:
         if data is None:
             return None
         limit = check_optional_steps(steps, "validation_steps", "fit")
-        nested = (
-            (tuple, list) if isinstance(data, list) else tuple
-        )  # a tuple of lists is one of numbers, not of batches
+        # Of lists, a tuple is the arrays (x, y) and a list is batches; of tuples, both are batches.
+        nested = (tuple, list) if isinstance(data, list) else tuple
         if isinstance(data, (tuple, list)) and len(data) in (2, 3) and not isinstance(data[0], nested):
             x, y, weight = (*data, None)[:3]
             batches = self._batches(x, y, weight, batch_size, "fit: validation_data")

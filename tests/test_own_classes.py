@@ -151,6 +151,10 @@ def test_plain_functions_for_losses_and_activations_are_refused_with_the_way_out
         Dense(3, activation=np.tanh)
 
 
+TWO = np.ones((2, 4), np.float32)
+"""Two samples."""
+
+
 class OfKeras(Layer):
     """As it is written for Keras."""
 
@@ -215,6 +219,3 @@ def test_a_model_within_a_model_is_refused_with_the_way_out():
     inner = Sequential([Input((4,)), Dense(3)])
     with pytest.raises(ConfigError, match=r"add takes a layer, got .*; add its layers one by one: \*inner.layers"):
         Sequential([inner, Dense(2)])
-
-
-TWO = np.ones((2, 4), np.float32)

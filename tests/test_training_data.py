@@ -278,7 +278,7 @@ class Numbers:
 
 
 def numbers_of_epochs(x, y=None, **arguments):
-    """The numbers of the batches in each epoch, as a model at rate 0 sees them."""
+    """The numbers of the batches in each epoch, as a model sees them."""
     seen = []
 
     class Spy(Layer):

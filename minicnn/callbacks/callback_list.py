@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from minicnn.callbacks.backup import BackupAndRestore
@@ -61,11 +62,11 @@ class CallbackList(Callback):
         names = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
         hooks = {hook, names.get(hook, hook)}
         readers = [callback for callback in self.callbacks if not isinstance(callback, BackupAndRestore)]
-        return any(_overrides(callback, name) for callback in readers for name in hooks)
+        return _any_overrides(readers, hooks)
 
     def runs_code_in(self, *hooks: str) -> bool:
         """Whether any callback does anything in these hooks."""
-        return any(_overrides(callback, hook) for callback in self.callbacks for hook in hooks)
+        return _any_overrides(self.callbacks, hooks)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._call("on_train_begin", logs)
@@ -144,6 +145,10 @@ def _flat(callbacks: Any) -> list[Callback]:
     is_class = isinstance(callbacks, type) and issubclass(callbacks, Callback)
     remedy = f"make an object: {callbacks.__name__}()" if is_class else "subclass minicnn.callbacks.Callback"
     raise ConfigError(f"callbacks: expected Callback objects, got {callbacks!r}; {remedy}.")
+
+
+def _any_overrides(callbacks: Iterable[Callback], hooks: Iterable[str]) -> bool:
+    return any(_overrides(callback, hook) for callback in callbacks for hook in hooks)
 
 
 def _overrides(callback: Callback, hook: str) -> bool:

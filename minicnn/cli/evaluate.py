@@ -12,8 +12,8 @@ from minicnn import plotting
 from minicnn.cli.errors import ArgumentError, wrong_ending
 from minicnn.cli.options import BatchSize, DivideBy, ModelFile
 from minicnn.cli.output import percent
-from minicnn.cli.running import trained_on
-from minicnn.cli.sources import DataName, default_data, load_data, loss_for, need_built, need_fit, open_model, scores
+from minicnn.cli.running import data_of
+from minicnn.cli.sources import DataName, load_data, loss_for, need_built, need_fit, open_model, scores
 
 FIGURES = (".png", ".pdf", ".svg")
 
@@ -42,7 +42,7 @@ def evaluate(
         raise ArgumentError(f"{confusion}: there is no folder {confusion.parent}; make it first.")
     model = open_model(file)
     need_built(model, file)
-    images = load_data(data or trained_on(file) or default_data(model, str(file)))
+    images = load_data(data or data_of(model, str(file)))
     need_fit(model, images, str(file))
     x, classes = images.test
     if divide_by != 1:

@@ -9,8 +9,8 @@ from typing import Any
 from minicnn import optimizers
 from minicnn.applications import APPLICATIONS, build
 from minicnn.cli.errors import ArgumentError, say
-from minicnn.cli.running import Folder, Settings, differences, trained_on
-from minicnn.cli.sources import default_data, loss_for
+from minicnn.cli.running import Folder, Settings, data_of, differences
+from minicnn.cli.sources import loss_for
 from minicnn.models import Sequential
 
 
@@ -71,7 +71,7 @@ def _defaults_for_name(given: dict[str, Any]) -> dict[str, Any]:
 def _defaults_for_file(opened: Sequential, given: dict[str, Any]) -> dict[str, Any]:
     """With the optimizer that the file brings, in its state; Keras's batch size."""
     return {
-        "data": given.get("data") or trained_on(Path(given["model"])) or default_data(opened, given["model"]),
+        "data": given.get("data") or data_of(opened, given["model"]),
         "epochs": 10,
         "batch_size": 32,
         "optimizer": None if opened.compiled else "adam",

@@ -19,7 +19,7 @@ from minicnn.callbacks.backup import LATEST, PREVIOUS
 from minicnn.cli.errors import ArgumentError, CommandError
 from minicnn.cli.interruption import Interruption, Stopped
 from minicnn.cli.record import CSV_FILE, JSON_FILE, START_ANEW, Record, read_json, write_text
-from minicnn.cli.sources import Data, labels_for, scores
+from minicnn.cli.sources import Data, default_data, labels_for, scores
 from minicnn.datasets import DATASETS
 from minicnn.models import Sequential
 
@@ -191,6 +191,14 @@ def trained_on(file: Path) -> str | None:
     except CommandError:  # of another program: the name is a common one
         return None
     return state and state[0].data
+
+
+def data_of(model: Sequential, file: str) -> str:
+    """The data set that a model in a file was trained on, else the one whose images fit it.
+
+    Raises ArgumentError where neither is known.
+    """
+    return trained_on(Path(file)) or default_data(model, file)
 
 
 def differences(one: Settings, other: Settings, except_for: tuple[str, ...] = ()) -> list[str]:

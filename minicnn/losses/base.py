@@ -125,7 +125,7 @@ class Loss:
         sample_weight: (N,), (N, 1), of the losses' shape, or one number. Raises ShapeError for another shape. Keras's
         mean_with_sample_weight divides by the sum of the weights that were given, however many losses one is for.
         """
-        given = np.asarray(np.ones(losses.shape) if sample_weight is None else sample_weight, losses.dtype)
+        given = np.asarray(np.ones_like(losses) if sample_weight is None else sample_weight, losses.dtype)
         w = given[..., 0] if given.ndim == losses.ndim + 1 and given.shape[-1] == 1 else given
         w = w.reshape(w.shape + (1,) * (losses.ndim - w.ndim))
         if w.ndim != losses.ndim or any(w.shape[k] not in (1, losses.shape[k]) for k in range(w.ndim)):

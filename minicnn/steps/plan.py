@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -175,6 +175,8 @@ class Plan:
         return "\n".join(f"{k:3d}  {step}" for k, step in enumerate(self.steps))
 
 
+_Ours = TypeVar("_Ours", bound=Layer)
+
 Rule = Callable[[Sequence[Layer], int, Loss | None], tuple[Step, int] | None]
 """(layers, i, loss) to a step that begins at layer i and the number of layers it takes, or None."""
 
@@ -184,17 +186,15 @@ def left_out_activation(layer: Layer, loss: Loss | None) -> Activation | None:
 
     None for a layer of the caller's with a forward or backward of its own, which would be passed over.
     """
-    if loss is None or not any(_has_the_passes_of(layer, ours) for ours in (ActivatedLayer, ActivationLayer, Softmax)):
-        return None
     activation: Activation | None = None
-    if isinstance(layer, (ActivatedLayer, ActivationLayer)):
+    if _has_the_passes_of(layer, ActivatedLayer) or _has_the_passes_of(layer, ActivationLayer):
         activation = layer.activation
-    elif isinstance(layer, Softmax) and layer.axis in (-1, len(layer.input_shape or ())):
+    elif _has_the_passes_of(layer, Softmax) and layer.axis in (-1, len(layer.input_shape or ())):
         activation = softmax
-    return activation if activation is not None and loss.takes_logits_of(activation) else None
+    return activation if loss is not None and loss.takes_logits_of(activation) else None
 
 
-def _has_the_passes_of(layer: Layer, ours: type[Layer]) -> bool:
+def _has_the_passes_of(layer: Layer, ours: type[_Ours]) -> TypeGuard[_Ours]:
     theirs = type(layer)
     return isinstance(layer, ours) and theirs.forward is ours.forward and theirs.backward is ours.backward
 
