@@ -148,12 +148,13 @@ class IterableBatches:
 
     A generator goes on from epoch to epoch. An iterable is started anew each epoch, or where steps is given when it has
     ended. So are batches by number, a list or Keras's Sequence, but with them the epoch in which they end is short, as
-    in Keras; a Sequence's on_epoch_end is called. steps: batches in an epoch; None takes len() if there is one, else
-    all that come. check: called with each batch before it is used. shuffle: True takes a Sequence's batches in another
-    order each time, a function of the seed and how often it was gone through.
+    in Keras; a Sequence's on_epoch_begin and on_epoch_end are called. steps: batches in an epoch; None takes len() if
+    there is one, else all that come. check: called with each batch before it is used. shuffle: True takes a Sequence's
+    batches in another order each time, a function of the seed and of passes.
 
-    drawn: how many batches have come so far. checksum: of the first sample of each, so that a run which draws the same
-    batches again can tell that they are the same.
+    goes_on: False to start anew each epoch in any case. passes: how often batches by number were gone through; may be
+    set to begin with another order. drawn: how many batches have come so far. checksum: of the first sample of each, so
+    that a run which draws the same batches again can tell that they are the same.
     """
 
     def __init__(
@@ -167,9 +168,9 @@ class IterableBatches:
     ) -> None:
         self.source, self.dtype, self.check = source, dtype, check
         self.shuffle, self.seed = shuffle is True and not isinstance(source, (list, tuple)), seed
-        self._passes = 0
-        self._goes_on = steps is not None
-        self.steps = steps if steps is not None else (len(source) if hasattr(source, "__len__") else None)
+        self.passes = 0
+        self.goes_on = steps is not None
+        self.steps = steps if steps is not None else _length(source)
         self._iterator: Iterator[Any] | None = None
         self.exhausted = False
         self.drawn, self.checksum = 0, 0
@@ -181,9 +182,10 @@ class IterableBatches:
 
     def epoch(self, number: int = 0) -> Iterator[Batch]:
         """The batches of one epoch; sets `exhausted` where a generator ends before its steps, or nothing comes."""
-        iterator = self._start()
+        if hasattr(self.source, "on_epoch_begin"):
+            self.source.on_epoch_begin()
         done = 0
-        for item in islice(iterator, self.steps):
+        for item in islice(self._start(), self.steps):
             yield self._batch(item)
             done += 1
         if self.steps is None or done < self.steps:
@@ -201,7 +203,7 @@ class IterableBatches:
         if self.one_shot:
             return iter(self.source)
         by_number = hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__")
-        if not self._goes_on:
+        if not self.goes_on:
             return self._by_number() if by_number else iter(self.source)
         if self._iterator is None:
             self._iterator = self._by_number() if by_number else self._over_and_over()
@@ -210,29 +212,30 @@ class IterableBatches:
     def _by_number(self) -> Iterator[Any]:
         order = list(range(len(self.source)))
         if self.shuffle:
-            np.random.default_rng([self.seed, self._passes]).shuffle(order)
-        self._passes += 1
+            np.random.default_rng([self.seed, self.passes]).shuffle(order)
+        self.passes += 1
         for place, number in enumerate(order, 1):
             if place == len(order):
                 self._iterator = None  # an epoch that ends with the last one is no short one
             yield self.source[number]
 
     def _over_and_over(self) -> Iterator[Any]:
-        """The source's batches, from the start again when they end; none if there is none."""
-        batch = None
-        while True:
+        """The source's batches, from the start again when they end; until none come."""
+        come = True
+        while come:
+            come = False
             for batch in self.source:
+                come = True
                 yield batch
-            if batch is None:
-                return
 
     def _batch(self, item: Any) -> Batch:
-        if not isinstance(item, (tuple, list)) or not 1 <= len(item) <= 3:
+        parts = (item,) if hasattr(item, "__array__") else item
+        if not isinstance(parts, (tuple, list)) or not 1 <= len(parts) <= 3:
             raise DataError(
                 f"batches: expected (x, y) or (x, y, sample_weight) tuples, got {type(item).__name__}; "
                 "yield tuples of arrays."
             )
-        x, y, weight = (*item, None, None)[:3]
+        x, y, weight = (*parts, None, None)[:3]
         x, y, weight = self.check(x, y, weight)
         self.drawn += 1
         for part in (x, y, weight):
@@ -241,7 +244,20 @@ class IterableBatches:
         return Batch(np.ascontiguousarray(x, self.dtype), y, weight)
 
 
+def _length(source: Any) -> int | None:
+    """len() of a source that knows it: some have the method and raise TypeError."""
+    try:
+        return len(source)
+    except TypeError:
+        return None
+
+
 Batches = ArrayBatches | IterableBatches
+
+
+def limited(batches: Batches, steps: int | None) -> Batches:
+    """The first `steps` batches of arrays; an iterable was made with its steps."""
+    return batches.head(steps) if isinstance(batches, ArrayBatches) and steps is not None else batches
 
 
 def is_batch_source(x: Any, y: Any) -> bool:

@@ -6,12 +6,11 @@ import copy
 import operator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches, is_batch_source
+from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches, is_batch_source, limited
 from minicnn.callbacks import CallbackList, History
 from minicnn.checks import check_batch_size, check_optional_steps
 from minicnn.errors import DataError, MinicnnError, NotBuiltError, NotCompiledError
@@ -42,7 +41,7 @@ class Evaluator(Feeding):
         self.optimizer: Optimizer | None = None
         self.loss: Loss | None = None
         self.history: History | None = None
-        self.stop_training = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False  # True, set by a callback, ends it
         self.metrics: list[Metric] = []  # as objects, once the first batch has shown the labels' shape
         self._metrics: list[Any] = []
         self._weighted_metrics: list[Any] = []
@@ -89,18 +88,20 @@ class Evaluator(Feeding):
         """Loss and metrics in inference mode: a float without metrics, else a list, or a dict with return_dict.
 
         Arguments as in fit. The loss includes the regularizers' penalties. Another thread must not change the weights
-        meanwhile, as in predict.
+        meanwhile, as in predict, nor evaluate at once where compile was given metrics as objects, which hold the sums:
+        given by name, each call has its own.
         """
         self._need_compiled("evaluate")
         self._need_built("evaluate")
         level = verbosity(verbose, "evaluate")
         limit = check_optional_steps(steps, "steps", "evaluate")
-        batches = self._batches(x, y, sample_weight, check_batch_size(batch_size, "evaluate"), "evaluate", steps=limit)
-        total = length(batches, limit)
+        size = check_batch_size(batch_size, "evaluate")
+        batches = limited(self._batches(x, y, sample_weight, size, "evaluate", steps=limit), limit)
+        total = length(batches)
         calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=total)
         progress = Progress(level, total)
         with self._engine():
-            logs = self._evaluate_batches(batches, calls, progress=progress, steps=limit)
+            logs = self._evaluate_batches(batches, calls, progress=progress)
         return returned(logs, return_dict)
 
     def _evaluate_batches(
@@ -109,19 +110,19 @@ class Evaluator(Feeding):
         calls: CallbackList,
         prefix: str = "",
         progress: Progress | None = None,
-        steps: int | None = None,
     ) -> Logs:
+        self.stop_evaluating = False
         scores: Scores | None = None
         wanted = calls.wants("on_test_batch_end")
         if isinstance(batches, ArrayBatches):  # checked before, but perhaps before the input shape was known
             self.check_input(batches.x.shape[1:], "fit: validation_data" if prefix else "evaluate")
         run = Run(self.kernels, keep=False)
         if not prefix:  # a validation leaves the memory that this takes to fit
-            run = self._run_of_all(batches, steps, calls, ("on_test_batch_begin", "on_test_batch_end"))
+            run = self._run_of_all(batches, calls, ("on_test_batch_begin", "on_test_batch_end"))
         calls.on_test_begin()
         if progress is not None:
             progress.start("Evaluate")
-        for number, batch in enumerate(islice(batches.epoch(), steps)):
+        for number, batch in enumerate(batches.epoch()):
             calls.on_test_batch_begin(number)
             loss, y_pred = self._test_step(batch, run)
             scores = scores or self._scores(batch.y, y_pred)
@@ -129,6 +130,8 @@ class Evaluator(Feeding):
             calls.on_test_batch_end(number, scores.logs() if wanted else None)
             if progress is not None:
                 progress.advance()
+            if self.stop_evaluating:
+                break
         if scores is None and prefix:
             warn(
                 "fit: validation_data gave no batches this time, so there are no val_ values; give an iterable that "
@@ -188,20 +191,23 @@ class Evaluator(Feeding):
             batches: Batches = IterableBatches(x, limit, self.dtype, self._check_predict_batch)
         else:
             samples = self._samples(x, "predict")
-            batches = ArrayBatches(samples, None, None, size, self.dtype, self.kernels)
-        total = length(batches, limit)
+            batches = limited(ArrayBatches(samples, None, None, size, self.dtype, self.kernels), limit)
+        total = length(batches)
         calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=total)
         progress = Progress(level, total)
-        run = self._run_of_all(batches, limit, calls, ("on_predict_batch_begin", "on_predict_batch_end"))
+        run = self._run_of_all(batches, calls, ("on_predict_batch_begin", "on_predict_batch_end"))
+        self.stop_predicting = False
         outputs = []
         with self._engine(passes=total):
             calls.on_predict_begin()
             progress.start("Predict")
-            for number, batch in enumerate(islice(batches.epoch(), limit)):
+            for number, batch in enumerate(batches.epoch()):
                 calls.on_predict_batch_begin(number)
                 outputs.append(self._plan(None).predict(batch.x, run))
                 calls.on_predict_batch_end(number, {"outputs": outputs[-1]})
                 progress.advance()
+                if self.stop_predicting:
+                    break
             progress.finish({})
             calls.on_predict_end()
         if not outputs:
@@ -209,15 +215,15 @@ class Evaluator(Feeding):
             return np.empty((0, *self.output_shape_for(self.layers[0].input_shape)), self.dtype)
         return np.concatenate(outputs)
 
-    def _run_of_all(self, batches: Batches, limit: int | None, calls: CallbackList, hooks: tuple[str, str]) -> Run:
+    def _run_of_all(self, batches: Batches, calls: CallbackList, hooks: tuple[str, str]) -> Run:
         """The run of all batches of predict or evaluate: steps keep what they make of the weights for the next batch,
         unless code of the caller's has its turn in between (callbacks by these hooks) and may change them."""
-        run, total = Run(self.kernels, keep=False), length(batches, limit)
-        if not isinstance(batches, ArrayBatches) or total is None or total < 2 or calls.runs_code_in(*hooks):
+        run = Run(self.kernels, keep=False)
+        if not isinstance(batches, ArrayBatches) or len(batches) < 2 or calls.runs_code_in(*hooks):
             return run
         if self._plan(None).has_callers_layers:
             return run
-        return replace(run, made={}, samples=min(len(batches.x), total * batches.batch_size))
+        return replace(run, made={}, samples=len(batches.x))
 
     def predict_on_batch(self, x: Any) -> Array:
         """The outputs for one batch."""
@@ -326,9 +332,9 @@ def returned(logs: Logs, return_dict: bool) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def length(batches: Batches, limit: int | None = None) -> int | None:
-    """The number of batches in an epoch, or as many of them as the limit lets through, if it is known."""
+def length(batches: Batches) -> int | None:
+    """The number of batches in an epoch, if it is known."""
     try:
-        return len(batches) if limit is None else min(len(batches), limit)
+        return len(batches)
     except TypeError:
-        return limit
+        return None

@@ -14,6 +14,7 @@ from minicnn.batches import (
     as_numeric,
     check_finite,
     is_batch_source,
+    limited,
     split_validation,
 )
 from minicnn.checks import check_labels, check_optional_steps, check_weights, class_weights
@@ -119,9 +120,11 @@ class Feeding:
         nested = (tuple, list) if isinstance(data, list) else tuple
         if isinstance(data, (tuple, list)) and len(data) in (2, 3) and not isinstance(data[0], nested):
             x, y, weight = (*data, None)[:3]
-            batches = self._batches(x, y, weight, batch_size, "fit: validation_data")
-            return batches.head(limit) if limit is not None and isinstance(batches, ArrayBatches) else batches
-        return self._batches(data, None, None, batch_size, "fit: validation_data", steps=limit)
+            return limited(self._batches(x, y, weight, batch_size, "fit: validation_data"), limit)
+        batches = self._batches(data, None, None, batch_size, "fit: validation_data", steps=limit)
+        if isinstance(batches, IterableBatches):
+            batches.goes_on = False  # each epoch is validated by the same batches
+        return batches
 
     def _split(self, x: Any, y: Any, w: Any, split: float, validation_data: Any) -> tuple[Any, Any, Any, Any]:
         if validation_data is not None:

@@ -109,10 +109,10 @@ class Sequential(LayerStack):
 
     @classmethod
     def from_config(cls, config: Config, custom_objects: Mapping[str, type] | None = None, **kwargs: Any) -> Sequential:
-        """The model that get_config described, with fresh weights. kwargs: seed, dtype, kernels."""
+        """The model that get_config described, with fresh weights. kwargs: seed, dtype, kernels; dtype is that of the
+        layers if not given."""
         if not isinstance(config, Mapping) or not isinstance(config.get("layers"), (list, tuple)):
             raise ConfigError(f"Sequential: from_config takes what get_config returns, with 'layers'; got {config!r}.")
-        model = cls(name=config.get("name"), **kwargs)
         for entry in config["layers"]:
             if (
                 not isinstance(entry, Mapping)
@@ -122,6 +122,10 @@ class Sequential(LayerStack):
                 raise ConfigError(
                     f"Sequential: from_config takes layers as dicts of 'class_name' and 'config', got {entry!r}."
                 )
+        if any(entry["config"].get("dtype") == "float64" for entry in config["layers"]):
+            kwargs.setdefault("dtype", "float64")  # a layer of another dtype is refused
+        model = cls(name=config.get("name"), **kwargs)
+        for entry in config["layers"]:
             layer_class = class_named("layer", Layer, LAYERS, entry["class_name"], custom_objects)
             model.add(layer_class.from_config(dict(entry["config"])))
         return model
@@ -182,7 +186,8 @@ class Sequential(LayerStack):
         load_weights(self, filepath, backend, data_format)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plans": {}, "history": None}  # plans are made again when needed
+        """Without plans, which are made again when needed, and without the fit that is under way."""
+        return {**self.__dict__, "_plans": {}, "history": None, "running": None}
 
 
 def load_model(

@@ -73,13 +73,13 @@ class LayerStack(Trainer):
             raise ShapeError(
                 f"{self}: {layer} says input_shape={declared}, but is given {batched(shape)}; leave input_shape out."
             )
-        begins = shape is None and declared is not None and not self.layers
+        begins = shape is None and not self.layers
         if begins:
-            shape = declared
+            shape = layer.input_shape if declared is None else declared  # of a layer that another model has built
         if shape is not None:
             layer.ensure_built(shape, self.dtype, self._generator(len(self.layers)))
-        if begins:
-            self._input, self._input_of = InputLayer(declared, name=f"{layer.name}_input"), layer
+        if begins and shape is not None:
+            self._input, self._input_of = InputLayer(shape, name=f"{layer.name}_input"), layer
         self.layers.append(layer)
 
     def _add_input(self, layer: InputLayer) -> None:

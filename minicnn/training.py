@@ -85,7 +85,8 @@ class Trainer(Evaluator):
         auto_scale_loss: bool = True,
         steps: str | Sequence[str] = "auto",
     ) -> None:
-        """Choose how to train: the optimizer, the loss and the metrics. Starts the optimizer anew.
+        """Choose how to train: the optimizer, the loss and the metrics. Starts the optimizer anew, unless it is the
+        model's own already (compile(model.optimizer, ...) after load_model), which goes on.
 
         optimizer, loss, metrics: names, classes, instances or configs. steps: "auto" lets the plan fuse layers where a
         fused step exists, "layers" runs every layer on its own, and ["ConvolutionStep", "DenseStep"] takes the fused
@@ -106,7 +107,10 @@ class Trainer(Evaluator):
             )
         new_optimizer = optimizers.get(optimizer)
         new_optimizer.claim(self)
-        new_optimizer.reset()
+        if new_optimizer is not self.optimizer:
+            new_optimizer.reset()
+            if self._buffer is not None:
+                self._buffer.parked = []  # slots of the optimizer that was
         self.optimizer = new_optimizer
         self.loss = new_loss
         self._metrics, self._weighted_metrics = checked
@@ -114,8 +118,6 @@ class Trainer(Evaluator):
         self._metrics_checked = set()
         self._steps = allowed
         self._plans.clear()
-        if self._buffer is not None:
-            self._buffer.parked = []  # slots of the optimizer that was
 
     # -- fit
 
@@ -144,7 +146,8 @@ class Trainer(Evaluator):
         x: samples (N, ...) of any real dtype, or an iterable of (x, y) or (x, y, sample_weight) batches.
         y: labels (N, ...) as the loss takes them. batch_size: 32 if None.
         verbose: 0 silent, 1 a bar, 2 a line an epoch. validation_split: this part of x, the last, is held out.
-        validation_data: (x, y), (x, y, sample_weight) or an iterable of batches. shuffle: True, False or "batch";
+        validation_data: (x, y), (x, y, sample_weight) or an iterable of batches. validation_steps: so many of them each
+        time, the first ones, or a generator's next. shuffle: True, False or "batch";
         of batches, only those of a Sequence are shuffled.
         class_weight: {class: weight}. sample_weight: (N,). initial_epoch: where to count from. steps_per_epoch: batches
         an epoch; the next one goes on where it ends. The one in which the data end is short, and then they begin anew.
@@ -172,13 +175,15 @@ class Trainer(Evaluator):
         training = self._batches(x, y, sample_weight, size, "fit", shuffle, class_weight, steps)
         validation = self._validation_batches(validation_data, held_out_size, validation_steps)
         validates = _validation_epochs(validation_freq)
-        _check_validation(validation, training, sum(map(validates, range(initial_epoch + 1, epochs + 1))))
+        _check_validation(validation, training, filter(validates, range(initial_epoch + 1, epochs + 1)))
         total = steps if steps is not None else length(training)
         calls = CallbackList(callbacks, add_history=True, model=self, verbose=level, epochs=epochs, steps=total)
         assert calls.history is not None
 
         if isinstance(training, ArrayBatches):
             self.build_for(training.x.shape[1:])
+        else:
+            training.passes = self._epochs_trained  # not the order of the last fit again
         self.history = calls.history
         self.running = Fit(
             training,
@@ -205,15 +210,16 @@ class Trainer(Evaluator):
         fit.calls.on_train_begin()
         for epoch in range(fit.epoch, fit.epochs):
             if isinstance(fit.training, IterableBatches) and fit.training.exhausted:
-                warn(
-                    f"fit: x ran out of batches in epoch {epoch} of {fit.epochs} and training ends; give "
-                    "steps_per_epoch or an iterable that can be started anew."
-                )
+                _warn_of_the_end(epoch, fit.epochs)
                 break
             if fit.batch == 0:  # otherwise it goes on where an earlier process was interrupted
                 fit.calls.on_epoch_begin(epoch)
             fit.progress.start(f"Epoch {epoch + 1}/{fit.epochs}", fit.batch)
-            fit.logs = self._train_epoch(fit)
+            self._train_epoch(fit)
+            if fit.scores is None:  # a generator that ended with the last batch of the epoch before
+                _warn_of_the_end(epoch, fit.epochs)
+                break
+            fit.logs = fit.scores.logs()
             if fit.validation is not None and fit.validates(epoch + 1):
                 fit.logs |= self._evaluate_batches(fit.validation, fit.calls, prefix="val_")
             self._epochs_trained += 1
@@ -224,7 +230,8 @@ class Trainer(Evaluator):
                 break
         fit.calls.on_train_end(fit.logs)
 
-    def _train_epoch(self, fit: Fit) -> Logs:
+    def _train_epoch(self, fit: Fit) -> None:
+        """The batches of an epoch that are left. Raises DataError if there is none, and was none in an epoch before."""
         wanted = fit.calls.wants("on_train_batch_end")
         if fit.rest is None:
             fit.rest = fit.batches(fit.epoch, self._epochs_trained)
@@ -239,9 +246,8 @@ class Trainer(Evaluator):
             fit.progress.advance(logs)
             if self.stop_training:
                 break
-        if fit.scores is None:
+        if fit.scores is None and fit.epoch == fit.initial_epoch:
             raise DataError("fit: x gave no batches; a generator that ended before cannot be started anew.")
-        return fit.scores.logs()
 
     def _train_step(self, batch: Batch) -> tuple[float, Array]:
         """One update. Returns the batch's loss, penalties included, and its predictions, from before the update."""
@@ -282,16 +288,25 @@ def _validation_epochs(freq: Any) -> Any:
     return lambda epoch: epoch % every == 0
 
 
-def _check_validation(validation: Batches | None, training: Batches, times: int) -> None:
-    """Raise unless the validation data fit the training data and last for so many validations."""
+def _warn_of_the_end(epoch: int, epochs: int) -> None:
+    warn(
+        f"fit: x ran out of batches in epoch {epoch} of {epochs} and training ends; give steps_per_epoch or an "
+        "iterable that can be started anew."
+    )
+
+
+def _check_validation(validation: Batches | None, training: Batches, epochs: Iterator[int]) -> None:
+    """Raise unless the validation data fit the training data and last for the validations after these epochs."""
     if isinstance(validation, ArrayBatches) and isinstance(training, ArrayBatches):
-        if validation.x.shape[1:] != training.x.shape[1:]:
+        given, wanted = validation.x.shape[1:], training.x.shape[1:]
+        if given != wanted:
             raise ShapeError(
-                f"fit: validation_data has samples {batched(validation.x.shape[1:])}, x has "
-                f"{batched(training.x.shape[1:])}; give both one shape."
+                f"fit: validation_data has samples {batched(given)}, x has {batched(wanted)}; give both one shape."
             )
-    elif isinstance(validation, IterableBatches) and validation.one_shot and validation.steps is None and times > 1:
+    if not isinstance(validation, IterableBatches) or not validation.one_shot or validation.steps is not None:
+        return
+    if len(list(islice(epochs, 2))) == 2:
         raise ConfigError(
-            f"fit: validation_data is a {type(validation.source).__name__}, which lasts for one validation of {times}; "
+            f"fit: validation_data is a {type(validation.source).__name__}, which lasts for one validation alone; "
             "give validation_steps, arrays, or an iterable that can be started anew."
         )

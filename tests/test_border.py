@@ -46,7 +46,7 @@ def test_validation_data_of_another_shape_than_an_iterables_batches():
 def test_a_generator_lasts_for_one_validation():
     model = new_model()
     before = model.get_weights()
-    with pytest.raises(ConfigError, match="validation_data is a generator, which lasts for one validation of 2"):
+    with pytest.raises(ConfigError, match="validation_data is a generator, which lasts for one validation alone"):
         model.fit(X, Y, epochs=2, validation_data=batches(), verbose=0)
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
     history = model.fit(X, Y, epochs=1, validation_data=batches(), verbose=0)

@@ -7,7 +7,7 @@ import pytest
 
 import minicnn
 from minicnn import Input, Sequential
-from minicnn.errors import MinicnnError, NotBuiltError
+from minicnn.errors import ConfigError, MinicnnError, NotBuiltError, ShapeError
 from minicnn.layers import (
     BatchNormalization,
     Conv2D,
@@ -16,7 +16,7 @@ from minicnn.layers import (
     Flatten,
     Layer,
 )
-from minicnn.models import clone_model
+from minicnn.models import clone_model, load_model
 from tests import small_models
 from tests.small_models import compiled, small, weights_equal
 
@@ -182,6 +182,25 @@ def test_models_sharing_layers_train_as_if_each_kept_its_slots():
     assert weights_equal(run(True), run(False))
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_a_model_of_layers_that_are_built_has_their_input(tmp_path, suffix):
+    """The first layers of a model that began with Input, which is not among its layers."""
+    base = small()
+    features = Sequential(base.layers[:-1])
+    assert features.input_shape == base.input_shape
+    wanted = features.predict(X, verbose=0)
+    with pytest.raises(ShapeError, match=r"takes samples \(None, 6, 6, 2\), got \(None, 12, 12, 2\)"):
+        features.predict(np.zeros((4, 12, 12, 2)), verbose=0)
+    features.save(tmp_path / f"features{suffix}")
+    loaded = load_model(tmp_path / f"features{suffix}")
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), wanted)
+    tail = Sequential(base.layers[-1:])
+    assert tail.input_shape == (None, 64)
+    tail.pop()
+    tail.add(Dense(2, input_shape=(3,)))  # as if it had not been there
+    assert tail.input_shape == (None, 3)
+
+
 # -- copies
 
 
@@ -260,3 +279,13 @@ def test_config_round_trip():
     copy = Sequential.from_config(model.get_config())
     assert copy.get_config() == model.get_config()
     assert copy.name == model.name
+    assert copy.dtype == np.float32
+
+
+def test_config_round_trip_of_a_model_in_float64():
+    model = small(dtype="float64")
+    copy = Sequential.from_config(model.get_config())
+    assert copy.get_config() == model.get_config()
+    assert copy.dtype == np.float64
+    with pytest.raises(ConfigError, match="has dtype float64, the model float32"):
+        Sequential.from_config(model.get_config(), dtype="float32")

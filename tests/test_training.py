@@ -1,5 +1,7 @@
 """fit, evaluate and predict: exact losses, epochs and callbacks, what is printed, and NaN."""
 
+import copy
+import pickle
 import re
 
 import numpy as np
@@ -152,6 +154,47 @@ def test_stop_training(hook, epochs, steps):
     assert model.fit(X, Y, epochs=2, **QUIET).epoch == [0, 1]  # a new fit starts unstopped
 
 
+def test_a_callback_ends_evaluate_and_predict():
+    class Stop(Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            self.model.stop_evaluating = batch == 1
+
+        def on_predict_batch_end(self, batch, logs=None):
+            self.model.stop_predicting = batch == 1
+
+    model = new_model()
+    assert len(model.predict(X, callbacks=[Stop()], **QUIET)) == 16
+    assert len(model.predict(X, **QUIET)) == COUNT  # a new call starts unstopped
+    assert model.evaluate(X, Y, callbacks=[Stop()], **QUIET) == model.evaluate(X[:16], Y[:16], **QUIET)
+    history = model.fit(X, Y, validation_data=(X, Y), epochs=2, callbacks=[Stop()], **QUIET)
+    assert history.history["val_loss"][-1] == model.evaluate(X[:16], Y[:16], **QUIET)[0]
+
+
+def test_any_number_of_epochs_begins_at_once():
+    stop = LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", True))
+    model = new_model()
+    assert model.fit(X, Y, epochs=10**15, validation_data=(X, Y), callbacks=[stop], **QUIET).epoch == [0]
+
+
+def test_copies_made_by_a_callback_can_be_trained():
+    copies = []
+
+    class Keep(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            copies.extend([copy.deepcopy(self.model), pickle.loads(pickle.dumps(self.model))])
+
+        def on_train_batch_end(self, batch, logs=None):
+            copies.append(copy.deepcopy(self.model))
+
+    model = new_model(dropout=0.5)
+    model.fit(X, Y, callbacks=[Keep()], validation_data=(X, Y), **QUIET)
+    model.fit(X, Y, **QUIET)
+    for made in copies[-2:]:
+        made.fit(X, Y, **QUIET)
+        assert_same_weights(made, model)
+    assert len(copies[0].fit(X, Y, **QUIET).epoch) == 1
+
+
 def test_early_stopping_restores_the_weights_of_the_best_epoch():
     model = new_model(optimizers.SGD(2.0))
     kept = {}
@@ -191,12 +234,45 @@ def test_successive_fits_go_on_and_compile_starts_anew():
     parts.fit(X, Y, epochs=1, **QUIET)
     assert_same_weights(whole, parts)
     assert parts.optimizer.iterations == 9
-    optimizer = parts.optimizer
+    used = new_model(optimizers.Adam())
+    used.fit(X, Y, **QUIET)
+    optimizer = used.optimizer
+    used.compile("sgd", "mse")
     parts.compile(optimizer, "categorical_crossentropy")
     assert optimizer.iterations == 0
     assert optimizer.slots == {}
     parts.fit(X, Y, **QUIET)
     assert optimizer.iterations == 3
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_compiling_with_its_own_optimizer_goes_on(frozen):
+    """For another loss or metrics, say after load_model, as in Keras; also with parameters that wait to be thawed."""
+    whole, parts = (new_model() for _ in range(2))
+    for model in (whole, parts):
+        model.fit(X, Y, epochs=2, **QUIET)
+        model.layers[0].trainable = not frozen
+        model.fit(X, Y, **QUIET)
+    parts.compile(parts.optimizer, "categorical_crossentropy", metrics=["mse"])
+    for model in (whole, parts):
+        model.layers[0].trainable = True
+        model.fit(X, Y, **QUIET)
+    assert_same_weights(whole, parts)
+    assert parts.optimizer.iterations == 12
+
+
+def test_an_optimizer_of_a_model_that_was_dropped_or_has_another_one_serves_the_next():
+    optimizer = optimizers.SGD(0.1)
+    new_model(optimizer).fit(X, Y, **QUIET)
+    model = new_model(optimizer)
+    model.fit(X, Y, **QUIET)
+    with pytest.raises(ConfigError, match="belongs to Sequential"):
+        new_model(optimizer)
+    model.compile("adam", "mse")
+    other = new_model(optimizer)
+    other.fit(X, Y, **QUIET)
+    with pytest.raises(ConfigError, match=f"belongs to {other} already"):
+        model.compile(optimizer, "mse")
 
 
 def test_train_on_batch_takes_the_steps_of_fit():

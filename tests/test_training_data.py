@@ -5,13 +5,24 @@ import itertools
 import numpy as np
 import pytest
 
-from minicnn import Input, Sequential
+from minicnn import Input, Sequential, optimizers
 from minicnn.batches import ArrayBatches, check_finite
 from minicnn.callbacks import LambdaCallback
 from minicnn.errors import DataError, MinicnnWarning
 from minicnn.kernels import NUMBA
-from minicnn.layers import Dense, Layer
-from tests.small_models import CLASSES, COUNT, NUMBERS, QUIET, X, Y, assert_same_weights, linear_model, new_model
+from minicnn.layers import Dense, Flatten, Layer
+from tests.small_models import (
+    CLASSES,
+    COUNT,
+    NUMBERS,
+    QUIET,
+    SAMPLE,
+    X,
+    Y,
+    assert_same_weights,
+    linear_model,
+    new_model,
+)
 
 # -- kinds of data
 
@@ -173,6 +184,68 @@ def test_a_generator_goes_on_over_epochs_and_ends_training_where_it_ends():
     assert history.epoch == [0, 1]
 
 
+def test_a_generator_that_ends_with_an_epoch_ends_training_in_good_order():
+    """As Keras: a warning. Callbacks see the end, and the history is whole."""
+    ended = []
+    note = LambdaCallback(on_train_end=lambda logs: ended.append(logs))
+    with pytest.warns(MinicnnWarning, match="x ran out of batches in epoch 1 of 5 and training ends"):
+        history = new_model().fit(iter(batches()), steps_per_epoch=3, epochs=5, verbose=0, callbacks=[note])
+    assert history.epoch == [0]
+    assert ended == [{name: values[-1] for name, values in history.history.items()}]
+
+
+@pytest.mark.parametrize("steps", [None, 2])
+def test_an_iterable_that_gives_itself_only_once(steps):
+    class Once:
+        def __init__(self):
+            self.source = iter(batches())
+
+        def __iter__(self):
+            return self.source
+
+    with pytest.warns(MinicnnWarning, match="x ran out of batches"):
+        history = new_model().fit(Once(), steps_per_epoch=steps, epochs=4, verbose=0)
+    assert len(history.epoch) == (1 if steps is None else 2)
+
+
+def test_a_source_whose_length_is_not_known():
+    """It has the method, which raises TypeError, as PyTorch's DataLoader of a stream and tf.data have it."""
+
+    class Stream(Iterable):
+        def __len__(self):
+            raise TypeError("no length")
+
+    reference, model = new_model(), new_model()
+    reference.fit(X, Y, epochs=2, shuffle=False, **QUIET)
+    model.fit(Stream(), epochs=2, verbose=0)
+    assert_same_weights(model, reference)
+    assert model.evaluate(Stream(), verbose=0) == reference.evaluate(X, Y, batch_size=8, verbose=0)
+    assert len(model.predict(Stream(), verbose=0)) == COUNT
+
+
+@pytest.mark.parametrize("source", [batches, Iterable, Batches], ids=["list", "iterable", "sequence"])
+def test_every_validation_of_some_steps_is_of_the_same_batches(source):
+    model = untrained_model()
+    history = model.fit(X, Y, epochs=4, validation_data=source(), validation_steps=2, **QUIET)
+    expected = model.evaluate(X[:16], Y[:16], batch_size=8, verbose=0)
+    assert history.history["val_loss"] == [expected] * 4
+
+
+def test_a_generator_for_validation_goes_on():
+    model = untrained_model()
+    history = model.fit(X, Y, epochs=2, validation_data=endless(), validation_steps=2, **QUIET)
+    parts = [model.evaluate(x, y, verbose=0) for x, y in batches()]
+    np.testing.assert_allclose(history.history["val_loss"][0], (parts[0] + parts[1]) / 2, rtol=1e-6)
+    np.testing.assert_allclose(history.history["val_loss"][1], (6 * parts[2] + 8 * parts[0]) / 14, rtol=1e-6)
+
+
+def untrained_model():
+    """A model that does not change when it is trained."""
+    model = Sequential([Input(SAMPLE), Flatten(), Dense(CLASSES, activation="softmax")], seed=0)
+    model.compile(optimizers.SGD(0.0), "categorical_crossentropy")
+    return model
+
+
 def test_batches_with_weights_and_validation_by_an_iterable():
     w = np.linspace(0, 2, COUNT)
     weighted = [(x, y, w[8 * k : 8 * k + 8]) for k, (x, y) in enumerate(batches())]
@@ -186,6 +259,7 @@ def test_predict_on_batches():
     model = new_model()
     want = model.predict(X, batch_size=8, verbose=0)
     np.testing.assert_array_equal(model.predict([(x,) for x, _ in batches()], verbose=0), want)
+    np.testing.assert_array_equal(model.predict((x for x, _ in batches()), verbose=0), want)
     np.testing.assert_array_equal(model.predict(((x,) for x, _ in endless()), steps=3, verbose=0), want)
     np.testing.assert_array_equal(model.predict(X, batch_size=8, steps=2, verbose=0), want[:16])
     np.testing.assert_array_equal(model.predict(X, batch_size=1000, verbose=0).argmax(1), want.argmax(1))
@@ -260,9 +334,9 @@ def test_a_generator_that_has_ended_is_an_error():
 
 
 class Numbers:
-    """Keras's Sequence, of batches that tell their number; how many epochs have ended."""
+    """Keras's Sequence, of batches that tell their number; how many epochs have begun and ended."""
 
-    ended = 0
+    begun = ended = 0
 
     def __init__(self, count):
         self.count = count
@@ -272,6 +346,9 @@ class Numbers:
 
     def __getitem__(self, number):
         return np.full((2, 1), float(number)), np.zeros((2, 1))
+
+    def on_epoch_begin(self):
+        self.begun += 1
 
     def on_epoch_end(self):
         self.ended += 1
@@ -317,7 +394,7 @@ def test_an_epoch_of_some_steps_goes_on_where_the_last_one_ended(steps, epochs):
     )
     source = Numbers(3)
     assert numbers_of_epochs(source, steps_per_epoch=steps, epochs=4, shuffle=False) == epochs
-    assert source.ended == 4
+    assert source.begun == source.ended == 4
     assert numbers_of_epochs([source[k] for k in range(3)], steps_per_epoch=steps, epochs=4) == epochs
 
 
@@ -340,6 +417,33 @@ def test_a_sequence_is_shuffled_anew_each_time_and_a_list_is_not():
     in_order = [list(range(9))] * 2
     assert numbers_of_epochs([Numbers(9)[k] for k in range(9)], epochs=2) == in_order
     assert numbers_of_epochs(Numbers(9), epochs=2, shuffle="batch") == in_order
+
+
+@pytest.mark.parametrize("steps", [None, 2])
+def test_a_sequence_is_told_of_the_epochs_of_evaluate_and_predict(steps):
+    model, source = Sequential([Input((1,)), Dense(1)], seed=0), Numbers(3)
+    model.compile("sgd", "mse")
+    model.evaluate(source, steps=steps, verbose=0)
+    assert (source.begun, source.ended) == (1, 1)
+    assert len(model.predict(source, steps=steps, verbose=0)) == 2 * (steps or 3)
+    assert (source.begun, source.ended) == (2, 2)
+
+
+def test_a_sequence_is_in_another_order_at_every_call_of_fit():
+    seen = []
+
+    class Noting(Numbers):
+        def __getitem__(self, number):
+            seen.append(number)
+            return super().__getitem__(number)
+
+    model = Sequential([Input((1,)), Dense(1)], seed=0)
+    model.compile("sgd", "mse")
+    for _ in range(3):
+        model.fit(Noting(9), verbose=0)
+    orders = [tuple(seen[k : k + 9]) for k in (0, 9, 18)]
+    assert len(set(orders)) == 3
+    assert all(sorted(order) == list(range(9)) for order in orders)
 
 
 def test_a_number_that_is_none_is_named_by_its_place_however_large_the_data():

@@ -59,7 +59,8 @@ class BackupAndRestore(Callback):
 
     Raises ConfigError for arguments that are wrong, an unbuilt model with x an iterable, and a callback's state that
     cannot be stored; FileFormatError for a backup that is damaged or of another training, and a folder that cannot be
-    written; DataError for an iterable that gave too few batches: all before the model has changed.
+    written; DataError for an iterable that gave too few batches: all before the model has changed, but for a state that
+    cannot be stored any more and a folder that cannot be written any more, which end the training at that backup.
     """
 
     def __init__(

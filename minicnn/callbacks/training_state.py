@@ -8,6 +8,7 @@ loss and metrics so far, and what callbacks do of their own states. All of these
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -37,6 +38,7 @@ def taken(model: Sequential, fit: Fit) -> State:
     """The state of a fit, as a tree of plain values and arrays, which are those in use and no copies."""
     optimizer = model.optimizer
     assert optimizer is not None
+    model._packed(optimizer)  # a callback may have changed `trainable` since the last step, whose slots these are
     return {
         "fit": {"epoch": fit.epoch, "batch": fit.batch, "stopped": bool(model.stop_training), "logs": dict(fit.logs)},
         "scores": None if fit.scores is None else fit.scores.get_state(),
@@ -45,6 +47,7 @@ def taken(model: Sequential, fit: Fit) -> State:
             "seed": model.seed,
             "steps_trained": model._steps_trained,
             "epochs_trained": model._epochs_trained,
+            "calls_in_training": model._calls_in_training,
             "trainable": [layer.trainable for layer in model.layers],
             "weights": _weights(model),
         },
@@ -101,7 +104,8 @@ def put(model: Sequential, fit: Fit, state: State, path: Path) -> None:
     with reading(path):
         _check(model, fit, state)
         _check_callbacks(fit, state)
-    last = _replay(model, fit, state)
+    all_done = where["stopped"] and not where["batch"]
+    last = None if all_done else _replay(model, fit, state)
 
     fit.epoch, fit.batch, fit.logs = where["epoch"], where["batch"], where["logs"]
     _put_model(model, state)
@@ -113,10 +117,10 @@ def put(model: Sequential, fit: Fit, state: State, path: Path) -> None:
         fit.scores.set_state(state["scores"])
     for name, callback in _stateful(fit).items():
         callback.set_state(state["callbacks"][name])
-    if where["stopped"] and fit.batch:
-        fit.rest = iter(())
-    elif where["stopped"]:
+    if all_done:
         fit.epoch = fit.epochs
+    elif where["stopped"]:
+        fit.rest = iter(())
 
 
 def _put_model(model: Sequential, state: State) -> None:
@@ -124,6 +128,7 @@ def _put_model(model: Sequential, state: State) -> None:
     assert optimizer is not None
     model.seed, model.stop_training = kept["seed"], state["fit"]["stopped"]
     model._steps_trained, model._epochs_trained = kept["steps_trained"], kept["epochs_trained"]
+    model._calls_in_training = kept["calls_in_training"]
     for layer, trainable in zip(model.layers, kept["trainable"], strict=True):
         layer.trainable = trainable
     for array, value in zip(_weights(model), kept["weights"], strict=True):
@@ -142,6 +147,8 @@ def _replay(model: Sequential, fit: Fit, state: State) -> Batch | None:
     """
     epoch, batch = state["fit"]["epoch"], state["fit"]["batch"]
     fit.training.seed = state["model"]["seed"]
+    if isinstance(fit.training, IterableBatches):  # in the process that was interrupted, the model has come further
+        fit.training.passes = state["model"]["epochs_trained"] - (epoch - fit.epoch)
     for past in range(fit.epoch, epoch):
         if isinstance(fit.training, IterableBatches):
             _draw(fit.training.epoch())
@@ -188,7 +195,8 @@ def _check(model: Sequential, fit: Fit, state: State) -> None:
     _need(is_count(where["epoch"]) and is_count(where["batch"]) and type(where["stopped"]) is bool, "its place")
     _need(fit.epoch <= where["epoch"], "its epoch")
     _need(all(type(name) is str for name in where["logs"]), "its logs")
-    _need(all(map(is_count, (kept["seed"], kept["steps_trained"], kept["epochs_trained"]))), "its counts")
+    counts = kept["seed"], kept["steps_trained"], kept["epochs_trained"], kept["calls_in_training"]
+    _need(all(map(is_count, counts)), "its counts")
     _need(_alike(kept["weights"], _weights(model)), "the weights")
     _need([type(flag) for flag in kept["trainable"]] == [bool] * len(model.layers), "trainable")
     _need(set(stored["attributes"]) == set(_attributes(optimizer)), "the optimizer")
@@ -199,10 +207,13 @@ def _check(model: Sequential, fit: Fit, state: State) -> None:
         for array in layer.params.values()
         if flag
     )
-    _need(_are_slots(stored["slots"], optimizer, trained, model.dtype), "the slots")
+    as_stored = copy.copy(optimizer)
+    vars(as_stored).update(stored["attributes"])  # a momentum that was 0 at the beginning, and its slot with it
+    names = {*optimizer.slot_names, *as_stored.slot_names}
+    _need(_are_slots(stored["slots"], names, optimizer, trained, model.dtype), "the slots")
     for place, name, slots in stored["parked"]:
         size = model.layers[place].params[name].size
-        _need(_are_slots(slots, optimizer, size, model.dtype), "the slots of frozen parameters")
+        _need(_are_slots(slots, names, optimizer, size, model.dtype), "the slots of frozen parameters")
     _need((state["scores"] is None) == (where["batch"] == 0), "the sums")
     if state["scores"] is not None:
         _check_scores(state["scores"], len(model._metrics + model._weighted_metrics))
@@ -235,9 +246,9 @@ def _alike(arrays: list[Array], own: list[Array]) -> bool:
     return [(a.shape, a.dtype) for a in arrays] == [(a.shape, a.dtype) for a in own]
 
 
-def _are_slots(slots: dict[str, Array], optimizer: Optimizer, size: int, dtype: Any) -> bool:
+def _are_slots(slots: dict[str, Array], names: set[str], optimizer: Optimizer, size: int, dtype: Any) -> bool:
     return all(
-        name in optimizer.slot_names and a.shape == (size,) and a.dtype == optimizer.new_slot(name, 0, dtype).dtype
+        name in names and a.shape == (size,) and a.dtype == optimizer.new_slot(name, 0, dtype).dtype
         for name, a in slots.items()
     )
 

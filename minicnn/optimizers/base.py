@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import math
 import weakref
@@ -146,10 +147,18 @@ class Optimizer:
 
     def claim(self, model: Any) -> None:
         """Serve this model. Raises ConfigError if another one that is still in use is trained with this object."""
-        owner = self._owner() if self._owner is not None else None
-        if owner is not None and owner is not model:
-            raise ConfigError(f"{self}: belongs to {owner} already; make a new {type(self).__name__} for {model}.")
+        if self._serves_another(model):
+            gc.collect()  # a dropped model and its History hold each other until then
+        if self._serves_another(model):
+            assert self._owner is not None
+            raise ConfigError(
+                f"{self}: belongs to {self._owner()} already; make a new {type(self).__name__} for {model}."
+            )
         self._owner = weakref.ref(model)
+
+    def _serves_another(self, model: Any) -> bool:
+        owner = self._owner() if self._owner is not None else None
+        return owner is not None and owner is not model and owner.optimizer is self
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_owner": None}  # the copy serves whatever model it is compiled into

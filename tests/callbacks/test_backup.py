@@ -13,7 +13,7 @@ from minicnn.metrics import Metric
 from minicnn.optimizers import Optimizer
 from tests.callbacks.backups import Interrupted, assert_same_state, check, interrupt, interrupter
 from tests.callbacks.interrupted import train
-from tests.small_models import COUNT, NUMBERS, QUIET, SAMPLE, X, Y, new_model
+from tests.small_models import CLASSES, COUNT, NUMBERS, QUIET, SAMPLE, X, Y, new_model
 
 # -- the end is the same
 
@@ -154,10 +154,67 @@ class Thaw(Callback):
         self.model.layers[0].trainable = epoch not in (0, 1)
 
 
+@pytest.mark.parametrize("save_freq", [1, "epoch"])
 @pytest.mark.parametrize("batch", [4, 8, 10])
-def test_layers_that_are_frozen_for_a_while(tmp_path, batch):
-    model = check(tmp_path, new_model, [("on_train_batch_end", batch)], save_freq=1, callbacks=lambda: [Thaw()])
+def test_layers_that_are_frozen_for_a_while(tmp_path, batch, save_freq):
+    model = check(tmp_path, new_model, [("on_train_batch_end", batch)], save_freq, callbacks=lambda: [Thaw()])
     assert model.layers[0].trainable
+
+
+class Alternating(Callback):
+    """Trains one of two layers of equal size, the other one from the second epoch on."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 0:
+            self.model.layers[2].trainable = False
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.layers[1].trainable, self.model.layers[2].trainable = False, True
+
+
+@pytest.mark.parametrize("batch", [2, 5, 8])
+def test_layers_of_equal_size_that_are_trained_in_turn(tmp_path, batch):
+    def make():
+        layers = (
+            Dense(8, activation="tanh"),
+            Dense(8, activation="tanh"),
+            Dense(8),
+            Dense(CLASSES, activation="softmax"),
+        )
+        model = Sequential([Input((8,)), *layers], seed=1)
+        model.compile("adam", "categorical_crossentropy")
+        return model
+
+    def fit():
+        return {"x": X.reshape(COUNT, -1)[:, :8], "y": Y, **QUIET}
+
+    check(tmp_path, make, [("on_train_batch_end", batch)], fit=fit, callbacks=lambda: [Alternating()])
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.0, 0.9), (0.9, 0.0)])
+def test_a_momentum_that_a_callback_switches_on_or_off(tmp_path, before, after):
+    class Switch(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.optimizer.momentum = after
+
+    for count in (5, 8):
+        check(
+            tmp_path,
+            lambda: new_model(optimizers.SGD(0.1, momentum=before)),
+            [("on_train_batch_end", count)],
+            callbacks=lambda: [Switch()],
+        )
+
+
+def test_masks_of_calls_in_training(tmp_path):
+    """A callback that calls the model with dropout sees the masks that it would have seen."""
+
+    class Spread(Callback):
+        def on_epoch_end(self, epoch, logs):
+            logs["spread"] = float(np.std([self.model(X, training=True) for _ in range(3)]))
+
+    model = check(tmp_path, lambda: new_model(dropout=0.5), [("on_train_batch_end", 8)], callbacks=lambda: [Spread()])
+    assert len(set(model.history.history["spread"])) == 4
 
 
 # -- training that stops

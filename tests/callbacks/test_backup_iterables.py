@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minicnn import Sequential
-from minicnn.callbacks import BackupAndRestore
+from minicnn.callbacks import BackupAndRestore, LambdaCallback
 from minicnn.errors import MinicnnWarning
 from minicnn.layers import Dense, Flatten
 from tests.callbacks.backups import assert_same_state, check, interrupt
@@ -63,6 +63,13 @@ SOURCES = {
         "validation_steps": 2,
         "validation_freq": 2,
     },
+    "validation by some steps of a sequence": lambda: {
+        "x": X,
+        "y": Y,
+        "batch_size": 8,
+        "validation_data": Sequence(5, 4),
+        "validation_steps": 2,
+    },
     "arrays, validation by generator": lambda: {
         "x": X,
         "y": Y,
@@ -100,6 +107,45 @@ def test_a_generator_that_ends_before_its_epochs(tmp_path):
     with pytest.warns(MinicnnWarning, match="x ran out of batches in epoch 3 of 5 and training ends"):
         model = check(tmp_path, new_model, [("on_epoch_end", 2), ("on_train_batch_end", 2)], fit=fit, epochs=5)
     assert model.optimizer.iterations == 8
+
+
+def test_a_generator_that_ends_with_an_epoch(tmp_path):
+    def fit():
+        return {"x": augmented(batches=6), "steps_per_epoch": 3, "verbose": 0}
+
+    with pytest.warns(MinicnnWarning, match="x ran out of batches in epoch 2 of 5 and training ends"):
+        model = check(tmp_path, new_model, [("on_epoch_end", 2), ("on_train_end", 1)], fit=fit, epochs=5)
+    assert model.optimizer.iterations == 6
+
+
+def test_a_training_that_stopped_within_an_epoch_is_done(tmp_path):
+    """Its iterable is not gone through again, whatever it would give."""
+    backup = BackupAndRestore(tmp_path, delete_checkpoint=False)
+    stop = LambdaCallback(on_train_batch_end=lambda batch, logs: setattr(model, "stop_training", batch == 1))
+    model = new_model()
+    model.fit(augmented(), steps_per_epoch=10, epochs=2, callbacks=[stop, backup], verbose=0)
+    again = new_model()
+    history = again.fit(augmented(), steps_per_epoch=10, epochs=2, callbacks=[backup], verbose=0)
+    assert_same_state(again, model)
+    assert len(history.history["loss"]) == 1
+
+
+def test_a_sequence_is_in_the_order_of_an_earlier_process_that_had_trained_before(tmp_path):
+    def trained_before():
+        model = new_model()
+        model.fit(X, Y, epochs=2, batch_size=8, verbose=0)
+        return model
+
+    def fit():
+        return {"x": Sequence(5, 4), "verbose": 0}
+
+    check(tmp_path, trained_before, [("on_train_batch_end", 7)], save_freq=2, fit=fit)
+    model, whole = trained_before(), trained_before()
+    whole.fit(**fit(), epochs=3)
+    backup = BackupAndRestore(tmp_path / "same", save_freq=2)
+    interrupt(model, [backup], "on_train_batch_end", 12, **fit(), epochs=3)
+    model.fit(**fit(), epochs=3, callbacks=[backup])  # in the same process, with the epochs trained meanwhile
+    assert_same_state(model, whole)
 
 
 def test_other_batches_than_before_give_a_warning(tmp_path):
