@@ -22,15 +22,23 @@ _ELEMENT = 16  # length (4), heap's address (8), number in it (4)
 def claimed_bytes(content: bytes | mmap.mmap, name: str, most: int) -> int | None:
     """The most bytes that the strings of an attribute of this name claim, over all attributes of it in the file.
 
-    most: elements that are looked at. None if there is no such attribute with strings of variable length.
+    most: elements of one attribute that are looked at. None if there is no such attribute with strings of variable
+    length, and if all of them have more elements than the file has room for: true ones do not share their elements, and
+    looking through forged ones would take the square of the file's length.
     """
     key = name.encode() + b"\0"
-    claims = []
+    elements_left = len(content) // _ELEMENT
+    largest = None
     start = content.find(key)
     while start >= 0:
-        claims += [_claim(content, place, count, most) for place, count in _data(content, start, len(key))]
+        for place, count in _data(content, start, len(key)):
+            fitting = min(count, most, max(len(content) - place, 0) // _ELEMENT)
+            elements_left -= fitting
+            if elements_left < 0:
+                return None
+            largest = max(largest or 0, _claim(content, place, fitting))
         start = content.find(key, start + 1)
-    return max(claims, default=None)
+    return largest
 
 
 def _data(content: bytes | mmap.mmap, start: int, name_size: int) -> Iterator[tuple[int, int]]:
@@ -59,6 +67,5 @@ def _count(space: bytes) -> int:
     return math.prod(struct.unpack_from(f"<{known}Q", space, first)) if known else 1
 
 
-def _claim(content: bytes | mmap.mmap, place: int, count: int, most: int) -> int:
-    fitting = min(count, most, max(len(content) - place, 0) // _ELEMENT)
-    return sum(struct.unpack_from("<I", content, place + k * _ELEMENT)[0] for k in range(fitting))
+def _claim(content: bytes | mmap.mmap, place: int, count: int) -> int:
+    return sum(struct.unpack_from("<I", content, place + k * _ELEMENT)[0] for k in range(count))

@@ -20,6 +20,7 @@ import numpy as np
 
 from minicnn.errors import FileFormatError, MinicnnError
 from minicnn.saving.attribute_sizes import claimed_bytes
+from minicnn.saving.string_heaps import check_heaps
 from minicnn.typing import Array
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -32,11 +33,11 @@ _DAMAGE: tuple[type[Exception], ...] = (
     TypeError,
     ValueError,
     AttributeError,
-    MemoryError,
     struct.error,
 )
-_HEAP = b"GCOL\x01\0\0\0"
 _MAX_DEPTH = 64  # of nested groups in one name
+_LEAST_BYTES = 64
+"""What an array takes in any file, its header alone: so one without numbers cannot be read any number of times."""
 _BFLOAT16 = np.dtype("V2")
 """What h5py makes of bfloat16, which neither HDF5 nor NumPy has: two bytes without a meaning."""
 _NUMBERS = {np.dtype(t) for t in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")} | {_BFLOAT16}
@@ -50,7 +51,7 @@ def opened(path: Path) -> Iterator[Reader]:
     """
     check_is_hdf5(path)
     with guarded(path), path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        _check_heaps(path, content)
+        check_heaps(path, content)
         with h5py.File(path, "r") as root:
             yield Reader(path, root, content)
 
@@ -61,7 +62,7 @@ def opened_image(path: Path, image: bytes) -> Iterator[Reader]:
     if not image.startswith(SIGNATURE):
         raise FileFormatError(f"{path}: its model.weights.h5 is no HDF5 file; the file is damaged, get it anew.")
     with guarded(path):
-        _check_heaps(path, image)
+        check_heaps(path, image)
         with h5py.File(h5py.h5f.open_file_image(image)) as root:
             yield Reader(path, root, image)
 
@@ -76,6 +77,8 @@ def guarded(path: Path, what: str = "damaged or incomplete", more: tuple[type[Ex
         yield
     except MinicnnError:
         raise
+    except MemoryError:
+        raise FileFormatError(f"{path}: does not fit into memory; free some, or use a machine with more.") from None
     except _DAMAGE + more as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FileFormatError(f"{path}: is {what} ({reason}); get the file anew.") from error
@@ -106,28 +109,6 @@ def check_is_hdf5(path: Path) -> None:
     start = file_start(path)
     if not start.startswith(SIGNATURE):
         raise FileFormatError(f"{path}: {_description(start)}.")
-
-
-def _check_heaps(path: Path, content: bytes | mmap.mmap) -> None:
-    """Raise FileFormatError for a damaged heap of strings, in which HDF5 (1.14.6, for one) would go round for ever.
-
-    Layout: HDF5 file format, "Global Heap". A collection is "GCOL", version 1, three zeros and its size (8 bytes, with
-    this header); then objects of number (2), references (2), zeros (4) and size (8), with their bytes filled up to a
-    multiple of 8. Number 0 is the free space at the end, whose size includes these 16 bytes; of size 0 it has no end.
-    """
-    start = content.find(_HEAP)
-    while start >= 0:
-        (size,) = struct.unpack_from("<Q", content, start + 8)
-        if size > len(content) - start:  # HDF5 takes as much memory, at each string anew
-            raise FileFormatError(f"{path}: is damaged (a heap of strings of {size} bytes); get the file anew.")
-        place, end = start + 16, start + size
-        while place + 16 <= end:
-            number, length = struct.unpack_from("<H6xQ", content, place)
-            step = length if number == 0 else 16 + -(-length // 8) * 8
-            if step < 16 or place + step > end:  # HDF5 adds the step modulo 2⁶⁴ and so may go back
-                raise FileFormatError(f"{path}: is damaged (a heap of strings without an end); get the file anew.")
-            place += step
-        start = content.find(_HEAP, start + 8)
 
 
 class Reader:
@@ -209,7 +190,9 @@ class Reader:
 
     def _check_strings(self, name: str) -> None:
         claimed = claimed_bytes(self._content, name, MAX_ATTRIBUTE_BYTES // 16)
-        if claimed is None or claimed > len(self._content):
+        if claimed is None:
+            raise FileFormatError(f"{self.path}: the attribute {name!r} is damaged; get the file anew.")
+        if claimed > len(self._content):
             raise FileFormatError(
                 f"{self.path}: the attribute {name!r} claims {claimed} bytes of text, which the file does not hold; "
                 "it is damaged or hostile; do not use it."
@@ -260,7 +243,12 @@ class Reader:
                 f"{self.path}: the array {name!r} claims {claimed} bytes, which the file does not hold; "
                 "it is damaged or hostile; do not use it."
             )
-        self._bytes_left -= claimed
+        if self._bytes_left < _LEAST_BYTES:
+            raise FileFormatError(
+                f"{self.path}: lists more arrays than it has room for, {name!r} among them; "
+                "it is damaged or hostile; do not use it."
+            )
+        self._bytes_left -= max(claimed, _LEAST_BYTES)
 
 
 def put_array(group: h5py.Group, name: str, array: Any) -> None:
