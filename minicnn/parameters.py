@@ -55,6 +55,14 @@ class ParameterBuffer:
             for (layer, name), (own_layer, own_name) in zip(owners, self.owners, strict=True)
         )
 
+    def known_slots(self, optimizer: Optimizer) -> list[tuple[Layer, str, dict[str, Array]]]:
+        """The optimizer's slots, parameter by parameter: of those that are frozen now, and views of those packed."""
+        packed = zip(self.owners, self.segments, strict=True)
+        return self.parked + [
+            (layer, name, {slot: array[segment] for slot, array in optimizer.slots.items()})
+            for (layer, name), segment in packed
+        ]
+
     def move_slots(self, optimizer: Optimizer, previous: ParameterBuffer | None) -> None:
         """Lay out the optimizer's slots like this buffer, keeping what each parameter had in the previous one.
 
@@ -62,9 +70,7 @@ class ParameterBuffer:
         """
         if previous is None or not optimizer.slots:
             return
-        known = [*previous.parked]
-        for (layer, name), segment in zip(previous.owners, previous.segments, strict=True):
-            known.append((layer, name, {slot: array[segment].copy() for slot, array in optimizer.slots.items()}))
+        known = previous.known_slots(optimizer)
         kept = {(id(layer), name): slots for layer, name, slots in known}
         for slot_name in list(optimizer.slots):
             new = optimizer.new_slot(slot_name, self.weights.size, self.weights.dtype)
@@ -74,7 +80,11 @@ class ParameterBuffer:
                     new[segment] = source
             optimizer.slots[slot_name] = new
         packed = {(id(layer), name) for layer, name in self.owners}
-        self.parked = [entry for entry in known if (id(entry[0]), entry[1]) not in packed]
+        self.parked = [
+            (layer, name, {slot: array.copy() for slot, array in slots.items()})
+            for layer, name, slots in known
+            if (id(layer), name) not in packed
+        ]
 
     def collect_gradients(self) -> None:
         """Take over gradients that a caller's layer put into `grads` as new arrays, not writing into its views.

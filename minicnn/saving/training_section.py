@@ -75,18 +75,21 @@ def trainable_parameters(model: Sequential) -> dict[str, Array]:
 
 
 def _optimizer_state(model: Sequential) -> OptimizerState:
-    """The slots, cut into one array a trainable parameter. A parameter thawed since the last step has them as new."""
+    """The slots, one array a trainable parameter; a parameter thawed since the last step has those from before.
+
+    Parameters that are frozen have none in a file, as in Keras's: thawed after loading, they begin with new ones.
+    """
     optimizer, buffer = model.optimizer, model._buffer
     assert optimizer is not None
-    packed = [] if buffer is None else zip(buffer.owners, buffer.segments, strict=True)
-    places = {(id(layer), name): segment for (layer, name), segment in packed}
-    slots: dict[str, list[Array]] = {}
-    for slot, values in optimizer.slots.items():
-        slots[slot] = []
-        for layer, name in trainable_owners(model.layers):
-            parameter, place = layer.params[name], places.get((id(layer), name))
-            part = optimizer.new_slot(slot, parameter.size, parameter.dtype) if place is None else values[place]
-            slots[slot].append(part.reshape(parameter.shape))
+    known = {} if buffer is None else {(id(layer), name): s for layer, name, s in buffer.known_slots(optimizer)}
+    slots: dict[str, list[Array]] = {slot: [] for slot in optimizer.slots}
+    for layer, name in trainable_owners(model.layers):
+        parameter, own = layer.params[name], known.get((id(layer), name), {})
+        for slot, arrays in slots.items():
+            part = own.get(slot)
+            if part is None or part.size != parameter.size:
+                part = optimizer.new_slot(slot, parameter.size, parameter.dtype)
+            arrays.append(part.reshape(parameter.shape))
     return OptimizerState(type(optimizer).__name__, optimizer.iterations, slots)
 
 
@@ -189,6 +192,8 @@ def _restore_slots(model: Sequential, state: OptimizerState, shapes: list[Shape]
             raise FileFormatError(f"slot {slot!r} has not the shapes of the trainable parameters")
         if not all(np.isfinite(array).all() for array in arrays):
             raise FileFormatError(f"slot {slot!r} holds numbers that are NaN or infinite")
+    if optimizer.slots and not state.slots:
+        raise FileFormatError(f"it is from before the first step, without {' and '.join(optimizer.slots)}")
     buffer = model._packed(optimizer)  # first, so that a later change of `trainable` finds whose slots these are
     for slot, arrays in state.slots.items():
         values = optimizer.new_slot(slot, buffer.weights.size, buffer.weights.dtype)

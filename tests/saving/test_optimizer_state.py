@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from minicnn import load_model, optimizers
+from minicnn import load_model, naming, optimizers
 from minicnn.errors import FileFormatError, MinicnnWarning
 from minicnn.optimizers import schedules
-from minicnn.saving import optimizer_state
+from minicnn.saving import keras_3_weights, optimizer_state
 from tests.saving.models import data, same_weights, small
 from tests.saving.test_dialects import rewritten
 
@@ -202,3 +202,49 @@ def test_a_rate_in_a_file_leaves_a_schedule_alone(tmp_path):
     scheduled.load_weights(tmp_path / "adam.weights.h5")
     assert scheduled.optimizer.follows_schedule
     assert scheduled.optimizer.iterations == constant.optimizer.iterations
+
+
+def test_weights_saved_before_the_first_step_leave_rate_steps_and_slots_alone(trained, tmp_path):
+    """Keras writes the counter and the rate, and passes over them where the optimizer has moments by then."""
+    model, _ = trained
+    layers = [(name, [array + 1 for array in arrays]) for name, arrays in arrays_by_class(model)]
+    before = [np.array(0, np.int64), np.array(0.5, np.float32)]
+    (tmp_path / "w.weights.h5").write_bytes(keras_3_weights.image(layers, before))
+    optimizer = model.optimizer
+    kept = optimizer.iterations, optimizer.learning_rate, optimizer.slots["velocity"].copy()
+    with pytest.warns(MinicnnWarning, match="stays as it is: it is from before the first step, without momentum and v"):
+        model.load_weights(tmp_path / "w.weights.h5")
+    assert (optimizer.iterations, optimizer.learning_rate) == kept[:2]
+    np.testing.assert_array_equal(optimizer.slots["velocity"], kept[2])
+    np.testing.assert_array_equal(model.get_weights()[0], layers[0][1][0])
+
+
+def arrays_by_class(model):
+    return [(naming.snake_case(type(layer).__name__), list(layer.weights().values())) for layer in model.layers]
+
+
+def test_an_optimizer_without_slots_takes_over_a_counter_from_before_the_first_step(tmp_path):
+    model = small()
+    model.compile("sgd", "categorical_crossentropy")
+    model.fit(*data(), verbose=0)
+    before = [np.array(0, np.int64), np.array(0.5, np.float32)]
+    (tmp_path / "w.weights.h5").write_bytes(keras_3_weights.image(arrays_by_class(model), before))
+    model.load_weights(tmp_path / "w.weights.h5")
+    assert (model.optimizer.iterations, model.optimizer.learning_rate) == (0, 0.5)
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m.keras"])
+def test_slots_of_a_layer_that_is_thawed_are_in_the_file(tmp_path, name):
+    """Frozen for a step and saved before the next: training goes on as without the file."""
+    x, y = data()
+    model = small()
+    model.compile(optimizers.SGD(0.125, momentum=0.5), "categorical_crossentropy")
+    model.fit(x, y, verbose=0)
+    model.layers[-1].trainable = False
+    model.fit(x, y, verbose=0)
+    model.layers[-1].trainable = True
+    model.save(tmp_path / name)
+    loaded = load_model(tmp_path / name)
+    for one in (model, loaded):
+        one.fit(x, y, verbose=0)
+    assert same_weights(model, loaded)
