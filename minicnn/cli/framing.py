@@ -52,9 +52,10 @@ def framed(pixels: Array, size: tuple[int, int], frame: Frame) -> Array:
         return pixels
     scale = frame.box / longer
     new = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
-    figure = Image.fromarray((255 * bright[top:bottom, left:right]).astype(np.uint8))
+    figure = Image.fromarray(bright[top:bottom, left:right])
     small = np.asarray(figure.resize(new, Image.Resampling.BILINEAR))
-    return _placed(small, size, _middle(small / 255, frame.by_mass))
+    small = small / small.max()  # a thin stroke is faint after averaging
+    return _placed((255 * small).astype(np.uint8), size, _middle(small, frame.by_mass))
 
 
 def border(pixels: Array) -> Array:

@@ -219,6 +219,19 @@ def test_what_stands_in_the_frame_stays(name):
     assert framed(pixels, (28, 28), frame) is pixels
 
 
+@pytest.mark.parametrize("pen", [1, 4])
+@pytest.mark.parametrize("name", ["mnist", "digits"])
+def test_a_thinly_drawn_figure_is_seen(name, pen):
+    """A 7 of a thousand pixels: averaged down to the frame, its strokes are a hundredth as bright."""
+    seven = bar((1200, 1200), slice(100, 100 + pen), slice(300, 800))
+    for row in range(100, 1100):
+        seven[row, (column := 800 - (row - 100) // 2) : column + pen] = 255
+    found = framed(seven, (28, 28), FRAMES[name])
+    assert found.max() == 255
+    rows = np.flatnonzero((found > 50).any(axis=1))
+    assert abs(rows[-1] - rows[0] + 1 - FRAMES[name].box) <= 2
+
+
 def test_nothing_to_frame():
     empty = np.full((50, 50), 7, np.uint8)
     assert framed(empty, (28, 28), FRAMES["mnist"]) is empty
