@@ -142,7 +142,8 @@ class SampleMetric(_WeightedMean):
 class MeanMetricWrapper(SampleMetric):
     """The weighted mean of a function fn(y_true, y_pred, **kwargs) of two NumPy arrays that returns a value a sample.
 
-    Its config names the function but does not hold it: to load such a metric from a file, write a Metric class.
+    Its config names the function but does not hold it: to load such a metric from a file, give the function in
+    custom_objects, by its name.
     """
 
     def __init__(

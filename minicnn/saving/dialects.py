@@ -225,13 +225,24 @@ def _metric_to_keras(metric: Any) -> Any:
     if not isinstance(metric, Metric):
         return getattr(metric, "__name__", metric)  # a name, a config, or a function, which files know by name
     if isinstance(metric, metrics.MeanMetricWrapper):
-        return getattr(metric.fn, "__name__", type(metric.fn).__name__)
+        return _function_to_keras(metric)
     config = {key: value for key, value in metric.get_config().items() if value is not None}
     name = snake_case(type(metric).__name__)
     ours = metrics.METRICS.get(name) is type(metric)
     if ours and _is_default(metric):
         return name
     return {"class_name": type(metric).__name__, "config": config}
+
+
+def _function_to_keras(metric: metrics.MeanMetricWrapper) -> Any:
+    """A function's name if that says all; else the class that counts it, or for the caller's own Keras's wrapper."""
+    function = getattr(metric.fn, "__name__", type(metric.fn).__name__)
+    if metric.name == function and not metric.kwargs:
+        return function
+    config = {"name": metric.name, **metric.kwargs}
+    if function in metrics.METRICS and getattr(metrics, function, None) is metric.fn:
+        return {"class_name": metrics.METRICS[function].__name__, "config": config}
+    return {"class_name": "MeanMetricWrapper", "config": {**config, "fn": function}}
 
 
 def _loss_from_keras(entry: Any) -> Any:

@@ -129,13 +129,8 @@ def image(file: ModelFile, layers: list[tuple[str, list[Array]]], callers: set[s
 
 
 def _compile_config(training: Config, callers: set[str]) -> Config:
-    optimizer = _wrapped(training["optimizer_config"], "keras.optimizers", callers)
-    rate = optimizer["config"].get("learning_rate")
-    if isinstance(rate, dict):
-        schedule = _wrapped(rate, "keras.optimizers.schedules", callers)
-        optimizer["config"] = {**optimizer["config"], "learning_rate": schedule}
     return {
-        "optimizer": optimizer,
+        "optimizer": _wrapped(training["optimizer_config"], "keras.optimizers", callers),
         "loss": _wrapped(training["loss"], "keras.losses", callers),
         "loss_weights": None,
         "metrics": [_wrapped(metric, "keras.metrics", callers) for metric in training["metrics"]],

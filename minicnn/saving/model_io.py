@@ -113,10 +113,11 @@ def _layer_entry(model: Sequential, entry: Config) -> Config:
 
 
 def _callers(model: Sequential) -> set[str]:
-    """The names of classes of the caller's own."""
-    parts = [*model.layers, *(part for part in (model.optimizer, model.loss) if part is not None), *model._metrics]
+    """The names of classes of the caller's own, but for schedules, whose configuration says it itself."""
     names = {type(layer).__name__ for layer in model.layers if type(layer) is not LAYERS.get(type(layer).__name__)}
-    return names | {type(part).__name__ for part in parts if not type(part).__module__.startswith("minicnn.")}
+    parts = [*model.layers, model.optimizer, model.loss, *model._metrics, *model._weighted_metrics]
+    classes = [part if isinstance(part, type) else type(part) for part in parts]
+    return names | {cls.__name__ for cls in classes if not cls.__module__.startswith("minicnn.")}
 
 
 def _arrays_by_class(model: Sequential) -> list[tuple[str, list[Array]]]:

@@ -1,0 +1,72 @@
+"""Files with classes and functions of the caller's own, in Keras, which finds them among its custom_objects."""
+
+import keras
+import numpy as np
+import pytest
+
+from minicnn import metrics, optimizers
+from tests.saving.models import data, small
+from tests.saving.test_compile_section import Halving, scaled_error
+from tests.saving.test_round_trip import Largest
+
+
+class KerasHalving(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, first):
+        self.first = first
+
+    def __call__(self, step):
+        return self.first * 0.5**step
+
+    def get_config(self):
+        return {"first": self.first}
+
+
+class KerasLargest(keras.metrics.Metric):
+    def __init__(self, name="largest", dtype=None):
+        super().__init__(dtype=dtype, name=name)
+        self.largest = self.add_variable((), "zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.largest.assign(keras.ops.maximum(self.largest, keras.ops.max(y_pred)))
+
+    def result(self):
+        return self.largest
+
+
+def keras_scaled_error(y_true, y_pred, scale=1.0):
+    return scale * keras.ops.mean(keras.ops.abs(y_true - y_pred), axis=-1)
+
+
+OWN = {"Halving": KerasHalving, "Largest": KerasLargest, "scaled_error": keras_scaled_error}
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m.keras"])
+def test_metrics_of_functions(tmp_path, name):
+    x, y = data()
+    model = small()
+    given = [
+        metrics.MeanMetricWrapper(metrics.top_k_categorical_accuracy, name="top2", k=2),
+        metrics.MeanMetricWrapper(scaled_error, name="percent", scale=100.0),
+    ]
+    model.compile("sgd", "categorical_crossentropy", metrics=given)
+    ours = model.evaluate(x, y, verbose=0, return_dict=True)
+    model.save(tmp_path / name)
+    theirs = keras.models.load_model(tmp_path / name, custom_objects=OWN)
+    for key, value in theirs.evaluate(x.astype(np.float32), y, verbose=0, return_dict=True).items():
+        np.testing.assert_allclose(ours[key], value, rtol=1e-5)
+    assert set(ours) == {"loss", "top2", "percent"}
+
+
+def test_weighted_metrics_classes_and_schedules(tmp_path):
+    x, y = data()
+    model = small()
+    optimizer = optimizers.Adam(Halving(0.5))
+    model.compile(optimizer, "categorical_crossentropy", metrics=[Largest], weighted_metrics=[Largest(name="heavy")])
+    model.fit(x, y, verbose=0)
+    ours = model.evaluate(x, y, verbose=0, return_dict=True)
+    model.save(tmp_path / "m.keras")
+    theirs = keras.models.load_model(tmp_path / "m.keras", custom_objects=OWN)
+    assert isinstance(theirs.optimizer._learning_rate, KerasHalving)
+    for key, value in theirs.evaluate(x.astype(np.float32), y, verbose=0, return_dict=True).items():
+        np.testing.assert_allclose(ours[key], value, rtol=1e-5)
+    assert set(ours) == {"loss", "largest", "heavy"}
