@@ -10,8 +10,8 @@ _counts: Counter[str] = Counter()
 
 
 def snake_case(class_name: str) -> str:
-    """The class's name as Keras spells it in layer names: conv2d of Conv2D, max_pooling2d, re_lu."""
-    words = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", class_name)
+    """The class's name as Keras 3 spells it in layer names and files: conv2d of Conv2D, max_pooling2d, re_lu."""
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 

@@ -140,7 +140,7 @@ class L2(L1L2):
 l1, l2, l1_l2 = L1, L2, L1L2
 """Keras's other names for the classes, as in `kernel_regularizer=regularizers.l2(1e-4)`."""
 
-TABLE = table_of(L1, L2, L1L2, aliases={"l1l2": L1L2})
+TABLE = table_of(L1, L2, L1L2, aliases={"l1_l2": L1L2})
 
 
 def get(identifier: Any, custom_objects: Mapping[str, type] | None = None, owner: str = "") -> Regularizer | None:
