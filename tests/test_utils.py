@@ -71,8 +71,13 @@ def test_what_is_no_class(x, num_classes, message):
 
 @pytest.mark.parametrize("num_classes", [-1, 2.5, "3", True])
 def test_bad_num_classes(num_classes):
-    with pytest.raises(ConfigError, match="to_categorical: num_classes must be a positive integer or None, got"):
+    with pytest.raises(ConfigError, match="num_classes must be a positive integer, or None or 0 to count the classes"):
         to_categorical([0], num_classes)
+
+
+@pytest.mark.parametrize("num_classes", [None, 0, np.int64(0)])
+def test_the_classes_of_x_are_counted(num_classes):
+    assert to_categorical([0, 2], num_classes).tolist() == [[1, 0, 0], [0, 0, 1]]
 
 
 def test_clear_session_starts_names_anew():

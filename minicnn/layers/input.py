@@ -48,7 +48,8 @@ class InputLayer(Layer):
             input_tensor=(input_tensor, None),
             optional=(optional, False),
         )
-        self.declared_dtype = None if dtype is None else _real_dtype(dtype, str(self))
+        if dtype is not None:
+            _check_real(dtype, str(self))
         if self.declared_input_shape is None:
             raise ConfigError(f"{self}: needs shape=(height, width, channels), the shape of one sample.")
 
@@ -79,12 +80,11 @@ def Input(
     return InputLayer(shape, batch_size, dtype, sparse, ragged, batch_shape, None, optional, name)
 
 
-def _real_dtype(dtype: Any, owner: str) -> np.dtype[Any]:
-    """numpy's dtype of that name, if it holds real numbers. Raises ConfigError otherwise."""
+def _check_real(dtype: Any, owner: str) -> None:
+    """Raise ConfigError unless NumPy has a dtype of that name and it holds real numbers."""
     try:
-        result = np.dtype(dtype)
+        kind = np.dtype(dtype).kind
     except TypeError:
-        result = None
-    if result is None or result.kind not in "biuf":
+        kind = None
+    if kind is None or kind not in "biuf":
         raise ConfigError(f'{owner}: dtype must name real numbers, such as "float32" or "uint8", got {dtype!r}.')
-    return result

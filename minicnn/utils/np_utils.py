@@ -13,8 +13,8 @@ def to_categorical(x: Any, num_classes: int | None = None, dtype: Any = None, **
     """One-hot rows from class numbers: (...) or (..., 1) to (..., num_classes), float64 as in Keras 3.
 
     x: integers; floats are cut to integers. A negative number counts from the end: −1 is the last class.
-    num_classes: None means the largest number of x plus 1. dtype: Keras 2's argument, any type of numbers or bool; None
-    is float64.
+    num_classes: None or 0 means the largest number of x plus 1. dtype: Keras 2's argument, any type of numbers or bool;
+    None is float64.
     Raises DataError for a number that is no class and for x that holds no numbers, ConfigError for other arguments
     that are wrong or unknown.
     """
@@ -24,7 +24,10 @@ def to_categorical(x: Any, num_classes: int | None = None, dtype: Any = None, **
     if num_classes is not None and (
         isinstance(num_classes, bool) or not isinstance(num_classes, (int, np.integer)) or num_classes < 0
     ):
-        raise ConfigError(f"to_categorical: num_classes must be a positive integer or None, got {num_classes!r}.")
+        raise ConfigError(
+            "to_categorical: num_classes must be a positive integer, or None or 0 to count the classes of x, got "
+            f"{num_classes!r}."
+        )
     if not num_classes:
         if not labels.size:
             raise DataError(f"to_categorical: x of shape {labels.shape} is empty; say num_classes.")

@@ -182,7 +182,6 @@ def test_the_spellings_of_an_input_shape():
     for dtype in ("uint8", "float64", np.int32, bool, np.dtype("float16")):
         layer = L.Input(shape=(28, 28, 1), dtype=dtype)
         assert layer.declared_input_shape == (28, 28, 1)
-        assert layer.declared_dtype == dtype
         assert layer.get_config()["dtype"] == "float32"  # of the model, which casts the data
     assert L.Input((4,), None, "float32", None, None, None, "images", None, False).name == "images"
     assert L.InputLayer((4,), sparse=False, ragged=False).declared_input_shape == (4,)
