@@ -14,7 +14,7 @@ from minicnn.cli.output import plural
 from minicnn.errors import FileFormatError, MinicnnError, MinicnnWarning
 from minicnn.layers import Layer
 from minicnn.models import Sequential, load_model
-from minicnn.saving import architecture, conversion, dialects
+from minicnn.saving import architecture, conversion, dialects, optimizer_state
 from minicnn.saving.building import naming
 from minicnn.saving.contents import KERAS_3_WEIGHTS, Contents, contents
 from minicnn.saving.model_file import LayerWeights
@@ -178,7 +178,10 @@ def _add_training(report: Report, found: Contents) -> None:
                 report.optimizer = _in_words(entry.optimizer)
         except FileFormatError as error:
             report.problems.append(str(error))
-    report.optimizer_state = _state_in_words(found)
+    try:
+        report.optimizer_state = _state_in_words(found)
+    except FileFormatError as error:
+        report.problems.append(f"the optimizer's state is damaged: {error}; load_model and load_weights leave it out.")
     if found.state is not None:
         state = found.state
         report.training_state = (
@@ -200,6 +203,7 @@ def _in_words(entry: Any) -> str:
 
 
 def _state_in_words(found: Contents) -> str | None:
+    """How far the optimizer has come. Raises FileFormatError, without the file's name, if its counter is damaged."""
     if found.state is not None and found.state.optimizer is not None:
         state = found.state.optimizer
         slots = ", ".join(state.slots) or "no slots"
@@ -208,9 +212,9 @@ def _state_in_words(found: Contents) -> str | None:
     if not stored:
         return None
     (name, first), rest = stored[0], stored[1:]
-    counted = first.shape == () and re.search(r"iter(ation)?s?(:0)?$", name) is not None
-    arrays = [array for _, array in (rest if counted else stored) if array.shape != ()]
-    steps = f"after {plural(int(first), 'step')}, " if counted else ""
+    has_counter = first.shape == () and re.search(r"iter(ation)?s?(:0)?$", name) is not None
+    arrays = [array for _, array in (rest if has_counter else stored) if array.shape != ()]
+    steps = f"after {plural(optimizer_state.counted(name, first), 'step')}, " if has_counter else ""
     return f"{steps}{len(arrays)} arrays of {sum(a.size for a in arrays):,} numbers"
 
 

@@ -91,7 +91,7 @@ def _in_order(
     iterations, interleaved = 0, False
     if rest and rest[0][1].shape == ():
         name, counter = rest.pop(0)
-        iterations = _count(name, counter)
+        iterations = counted(name, counter)
         interleaved = _last_word(name) == "iteration"
     if rest and rest[0][1].shape == () and _last_word(rest[0][0]) == "learning_rate":
         rest.pop(0)  # the configuration has it
@@ -177,7 +177,8 @@ def _last_word(name: str) -> str:
     return name.rpartition("/")[2].partition(":")[0]
 
 
-def _count(name: str, counter: Array) -> int:
+def counted(name: str, counter: Array) -> int:
+    """The number of steps in a counter of that name. Raises FileFormatError, without the file's name, if it is none."""
     value: Any = counter.item()
     if not 0 <= value < 2**63 or value != int(value):
         raise FileFormatError(f"{name!r} is {value}, no number of steps")

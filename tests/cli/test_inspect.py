@@ -220,6 +220,23 @@ def test_a_compile_section_that_is_not_understood(run, trained_small, tmp_path):
     assert report["lost"][".keras"] == ["loss, metrics and optimizer", "the optimizer's state"]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.5])
+@pytest.mark.parametrize("name", ["m.h5", "w.weights.h5"])
+def test_a_counter_that_is_no_number_of_steps(run, trained_small, tmp_path, name, value):
+    if name == "m.h5":
+        trained_small.save(tmp_path / name, optimizer_for="keras2")
+    else:
+        trained_small.save_weights(tmp_path / name)
+    counter = {"m.h5": "optimizer_weights/Adam/iter:0", "w.weights.h5": "optimizer/vars/0"}[name]
+    with h5py.File(tmp_path / name, "r+") as file:
+        file.pop("minicnn_optimizer", None)
+        del file[counter]
+        file[counter] = value
+    report = as_json(run, name)
+    assert report["optimizer_state"] is None
+    assert f"is {value}, no number of steps; load_model and load_weights leave it out." in report["problems"][0]
+
+
 def test_further_members_are_named(run, tmp_path):
     small().save(tmp_path / "m.keras")
     with zipfile.ZipFile(tmp_path / "m.keras", "a") as archive:
