@@ -26,6 +26,7 @@ _ON_MAPS = {
     "ZeroPadding2D",
     "UpSampling2D",
 }
+_ACTIVATED = {"Activation", "Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "SeparableConv2D"}
 _CLOSES_MAP = {"GlobalMaxPooling2D", "GlobalAveragePooling2D"}
 _FIRST = "channels_first"
 
@@ -84,12 +85,11 @@ class _Conversion:
             layer.rows_of = self.flatten
         elif kind == "Softmax" and self.rank == 3:
             config["axis"] = _channels(config.get("axis", -1), number, kind)
-        elif kind in ("Dense", "Softmax", "Activation") and self.rank == 3:
-            if kind == "Dense" or config.get("activation") == "softmax":
-                raise ConfigError(
-                    f"layer {number}, {kind}: works on the width of a channels_first map, which minicnn does not; "
-                    "use Keras."
-                )
+        elif self.rank == 3 and (kind == "Dense" or (kind in _ACTIVATED and _is_softmax(config.get("activation")))):
+            raise ConfigError(
+                f"layer {number}, {kind}: works on the width of a channels_first map, which minicnn does not; "
+                "use Keras."
+            )
         elif kind == "Dense":
             layer.rows_of, self.flatten = self.flatten, None
 
@@ -109,6 +109,12 @@ class _Conversion:
             raise ConfigError(
                 f"layer {number}, Reshape: to {target} in the order of channels_first is not supported; use Keras."
             )
+
+
+def _is_softmax(activation: Any) -> bool:
+    """Whether it is a softmax, which Keras takes along the last axis: as a name, or as the config of an object."""
+    name = activation.get("class_name") if isinstance(activation, dict) else activation
+    return isinstance(name, str) and name.lower() == "softmax"
 
 
 def _channels(axis: Any, number: int, kind: str) -> int:

@@ -127,7 +127,8 @@ def _read_metadata(path: Path, found: Contents) -> None:
 
 def _hdf5(reader: Reader) -> Contents:
     path, root = reader.path, reader.root
-    if keras_3_weights.is_this_layout(root) and "model_config" not in root.attrs:
+    of_keras_2 = "model_config" in root.attrs or keras_hdf5.holds_weights(root)
+    if keras_3_weights.is_this_layout(root) and not of_keras_2:
         found = Contents({}, [], format=KERAS_3_WEIGHTS)
         _read_keras_3(reader, found)
         with _part(found, path):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 from minicnn.errors import FileFormatError
 from minicnn.saving import keras_3_weights, own_state, safe_json
 from minicnn.saving.architecture import ModelEntry
+from minicnn.saving.keras_3_weights import Place
 from minicnn.saving.model_file import ModelFile, StoredWeights
 from minicnn.saving.safe_hdf5 import Reader, opened_image
 from minicnn.saving.safe_zip import read_members
@@ -47,12 +48,16 @@ def read_model(path: Path, parse: Callable[[Config], ModelEntry], with_training:
     return file
 
 
-def read_weights(path: Path, parse: Callable[[Config], ModelEntry]) -> StoredWeights:
-    """The weights in an archive, and the optimizer's variables."""
+def read_weights(path: Path, places: Sequence[Place], parse: Callable[[Config], ModelEntry | None]) -> StoredWeights:
+    """The weights in an archive, and the optimizer's variables.
+
+    parse: understands the file's configuration, or returns None; the weights are then found by places, those of the
+    layers that they are for, as in a file of weights alone.
+    """
     members = whole_members(path)
     entry = parse(config_of(path, members))
     with opened_image(path, members[WEIGHTS]) as reader:
-        weights, units = _weights(reader, entry)
+        weights, units = (keras_3_weights.read_layers(reader, places), []) if entry is None else _weights(reader, entry)
         optimizer = keras_3_weights.read_optimizer(reader)
         return StoredWeights(weights, keras_optimizer=optimizer, entry=entry, units=units)
 

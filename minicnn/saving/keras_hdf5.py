@@ -62,14 +62,15 @@ def read_model(path: Path, parse: Parse, with_training: bool = True) -> ModelFil
         return file
 
 
-def read_weights(path: Path, places: Sequence[Place], parse: Parse) -> StoredWeights:
+def read_weights(path: Path, places: Sequence[Place], parse: Callable[[Config], ModelEntry | None]) -> StoredWeights:
     """The weights in a file of weights, in either layout, or of a whole model.
 
-    places: of the layers that the weights are for, for Keras 3's layout, which does not say their order.
+    places: of the layers that the weights are for, for Keras 3's layout, which does not say their order. parse:
+    understands a model_config, or returns None.
     """
     with opened(path) as reader:
         root = reader.root
-        if keras_3_weights.is_this_layout(root):
+        if keras_3_weights.is_this_layout(root) and not holds_weights(root):  # which a layer "layers" makes alike
             weights = keras_3_weights.read_layers(reader, places)
             return StoredWeights(weights, keras_optimizer=keras_3_weights.read_optimizer(reader))
         group = root
@@ -82,9 +83,11 @@ def read_weights(path: Path, places: Sequence[Place], parse: Parse) -> StoredWei
         stored = StoredWeights(read_layers(reader, group), backend, version.startswith(("0", "1")))
         text = reader.text(root, "model_config")
         if text is not None:  # not needed to match most models, but it tells of channels_first and nested ones
+            config: Config = {}
             with suppress(FileFormatError):
-                stored.entry = parse(safe_json.parse_object(text, f"{path}: model_config"))
-                stored.units = stored.entry.units()
+                config = safe_json.parse_object(text, f"{path}: model_config")
+            stored.entry = parse(config)
+            stored.units = [] if stored.entry is None else stored.entry.units()
         return stored
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minicnn import activations
-from minicnn.errors import ConfigError, NotBuiltError
+from minicnn.errors import ConfigError, FileFormatError, NotBuiltError
 from minicnn.layers import LAYERS, Layer
 from minicnn.layers.base import sample_shape
 from minicnn.naming import snake_case
@@ -24,6 +24,7 @@ from minicnn.saving import (
     keras_archive,
     keras_hdf5,
     matching,
+    safe_json,
     safe_zip,
 )
 from minicnn.saving.architecture import ModelEntry
@@ -238,13 +239,18 @@ def load_weights(
     _need_built(model, "load_weights")
     custom = {type(layer).__name__: type(layer) for layer in model.layers}
 
-    def parse(config: Config) -> ModelEntry:
-        return understood(config, path, {name: cls for name, cls in custom.items() if LAYERS.get(name) is not cls})
+    def parse(config: Config) -> ModelEntry | None:
+        """None for what is not understood; but it has to be where maps are channels_first, which changes the order."""
+        try:
+            return understood(config, path, {name: cls for name, cls in custom.items() if LAYERS.get(name) is not cls})
+        except FileFormatError:
+            text = safe_json.to_text(config, "load_weights")
+            if data_format is None and ('"channels_first"' in text or '"th"' in text):  # the latter in Keras 1
+                raise
+            return None
 
-    if _is_archive(path):
-        stored = keras_archive.read_weights(path, parse)
-    else:
-        stored = keras_hdf5.read_weights(path, _places(model), parse)
+    read = keras_archive.read_weights if _is_archive(path) else keras_hdf5.read_weights
+    stored = read(path, _places(model), parse)
     backend = stored.backend or backend
     origin = matching.origins(model.layers, stored.entry, backend)
     if stored.entry is None:

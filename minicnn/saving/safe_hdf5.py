@@ -36,6 +36,7 @@ _DAMAGE: tuple[type[Exception], ...] = (
     struct.error,
 )
 _MAX_DEPTH = 64  # of nested groups in one name
+_MAX_PARTS = 64  # of a list of names: 4 MB of them, each part of which is looked for in the whole file
 _LEAST_BYTES = 64
 """What an array takes in any file, its header alone: so one without numbers cannot be read any number of times."""
 _BFLOAT16 = np.dtype("V2")
@@ -160,6 +161,10 @@ class Reader:
         parts: list[str] = []
         number = 0
         while f"{name}{number}" in node.attrs:
+            if number == _MAX_PARTS:
+                raise FileFormatError(
+                    f"{self.path}: the list {name!r} has more than {_MAX_PARTS} parts; give a model's file."
+                )
             parts += self._names(node, f"{name}{number}")
             number += 1
         return parts if number else None

@@ -10,6 +10,7 @@ from minicnn import Sequential, layers, load_model
 from minicnn.errors import ConfigError, FileFormatError
 from minicnn.saving import architecture, keras_1
 from tests.saving.models import data, same_weights, small
+from tests.saving.test_archives import members, repacked
 from tests.saving.test_dialects import rewritten
 from tests.shared import shared_folder
 
@@ -247,6 +248,33 @@ def test_channels_first_becomes_channels_last(path, model):
     assert same_weights(fresh, model)
 
 
+SOFTMAX_ON_MAPS = {
+    "Conv2D": lambda: layers.Conv2D(3, 3, activation="softmax"),
+    "Conv2DTranspose": lambda: layers.Conv2DTranspose(3, 3, activation="softmax"),
+    "DepthwiseConv2D": lambda: layers.DepthwiseConv2D(3, activation="softmax"),
+    "SeparableConv2D": lambda: layers.SeparableConv2D(3, 3, activation="softmax"),
+    "Activation": lambda: layers.Activation("softmax"),
+}
+
+
+@pytest.mark.parametrize("form", ["softmax", {"class_name": "Softmax", "config": {}}], ids=["name", "object"])
+@pytest.mark.parametrize("kind", SOFTMAX_ON_MAPS)
+def test_a_softmax_on_channels_first_maps_is_refused(tmp_path, kind, form):
+    """Keras takes it along the last axis, there the width."""
+    rest = [layers.GlobalMaxPooling2D(), layers.Dense(2, activation="softmax")]
+    Sequential([layers.Input((6, 6, 3)), SOFTMAX_ON_MAPS[kind](), *rest]).save(tmp_path / "m.h5")
+
+    def change(value):
+        listed = value["config"]["layers"]
+        listed[0]["config"]["batch_input_shape"] = [None, 3, 6, 6]
+        for entry in listed[1:3]:
+            entry["config"] |= {} if entry["class_name"] == "Activation" else {"data_format": "channels_first"}
+        listed[1]["config"]["activation"] = form
+
+    with pytest.raises(FileFormatError, match=f"layer 1, {kind}: works on the width of a channels_first map"):
+        load_model(rewritten(tmp_path / "m.h5", change))
+
+
 def test_weights_alone_need_to_be_told(tmp_path, model):
     path = tmp_path / "w.h5"
     model.save_weights(path)
@@ -258,6 +286,31 @@ def test_weights_alone_need_to_be_told(tmp_path, model):
     fresh = small(seed=9)
     fresh.load_weights(path, data_format="channels_first")
     assert same_weights(fresh, model)
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model.keras"])
+def test_weights_in_channels_first_are_not_taken_unturned(tmp_path, model, name):
+    """Where the rest of the configuration is not understood, only the caller can say that they are to be turned."""
+    path, other = tmp_path / name, small(seed=9)
+
+    def change(value):
+        channels_first(value)
+        value["config"]["layers"][4]["class_name"] = "Shuffling"
+
+    model.save(path)
+    if name == "model.keras":
+        config = json.loads(members(path)["config.json"])
+        change(config)
+        repacked(path, {"config.json": json.dumps(config)})
+    else:
+        rewritten(path, change)
+    before = other.get_weights()
+    with pytest.raises(FileFormatError, match="Shuffling: minicnn has no such layer"):
+        other.load_weights(path)
+    np.testing.assert_array_equal(other.get_weights()[0], before[0])
+    other.load_weights(path, data_format="channels_first")
+    rows = model.layers[-1].params["kernel"].reshape(3, 4, 4, 3).transpose(1, 2, 0, 3).reshape(48, 3)
+    np.testing.assert_array_equal(other.layers[-1].params["kernel"], rows)
 
 
 def test_a_flatten_that_turns_the_map_itself(path, model):

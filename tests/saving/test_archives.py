@@ -167,6 +167,21 @@ def test_weights_in_keras_3s_layout(tmp_path):
     other.load_weights(tmp_path / "w.txt")
 
 
+def test_weights_of_an_archive_whose_configuration_is_not_understood(path):
+    """They go to the layers that lie at the same places, as those of a .weights.h5 do."""
+    model = load_model(path)
+    config = json.loads(members(path)["config.json"])
+    config["config"]["layers"][4]["class_name"] = "Shuffling"
+    repacked(path, {"config.json": json.dumps(config)})
+    refused(path, "Shuffling: minicnn has no such layer")
+    other = small(seed=9)
+    other.load_weights(path)
+    assert same_weights(model, other)
+    fewer = Sequential([layers.Conv2D(3, 3, input_shape=(6, 6, 1)), layers.Flatten()])
+    with pytest.raises(FileFormatError, match="holds weights of layers that the model does not have, batch_norm"):
+        fewer.load_weights(path)
+
+
 def test_an_optimizer_that_has_trained_takes_over_the_state_in_a_file_of_weights(tmp_path):
     x, y = data()
     model = compiled()

@@ -48,6 +48,13 @@ def test_lists_of_strings_in_one_another(tmp_path):
     refused(tmp_path / "m.h5", "the attribute 'model_config' is damaged; get the file anew")
 
 
+def test_a_list_in_any_number_of_parts(tmp_path):
+    with h5py.File(tmp_path / "w.h5", "w") as root:
+        for number in range(65):
+            root.attrs[f"layer_names{number}"] = ["dense"]
+    refused(tmp_path / "w.h5", "the list 'layer_names' has more than 64 parts; give a model's", small().load_weights)
+
+
 def test_what_does_not_fit_into_memory_is_not_called_damaged(tmp_path, monkeypatch):
     small().save(tmp_path / "m.h5")
 

@@ -7,6 +7,7 @@ from minicnn import Sequential, activations, initializers, load_model, losses, m
 from minicnn.errors import ConfigError, FileFormatError, MinicnnWarning, NotBuiltError
 from minicnn.layers import LAYERS, BatchNormalization, Conv2D, Dense, Dropout, Flatten, Input
 from minicnn.optimizers import schedules
+from minicnn.saving.contents import KERAS_2_WEIGHTS, contents
 from tests.saving.models import Scale, data, every_layer, randomize, same_weights, small
 
 
@@ -322,6 +323,14 @@ def test_weights_alone(tmp_path):
     model.save_weights(tmp_path / "w.h5")
     other.load_weights(tmp_path / "w.h5")
     assert same_weights(model, other)
+
+
+def test_weights_alone_of_a_layer_with_the_name_of_keras_3s_group(tmp_path):
+    model, other = (Sequential([Dense(2, input_shape=(3,), name="layers")], seed=seed) for seed in (1, 2))
+    model.save_weights(tmp_path / "w.h5")
+    other.load_weights(tmp_path / "w.h5")
+    assert same_weights(model, other)
+    assert contents(tmp_path / "w.h5").format == KERAS_2_WEIGHTS
 
 
 def test_weights_of_a_whole_model_file_by_place_and_into_another_dtype(tmp_path):

@@ -17,6 +17,7 @@ import pytest
 
 from minicnn import Sequential, load_model, optimizers
 from minicnn import layers as own_layers
+from minicnn.errors import MinicnnWarning
 from minicnn.optimizers import schedules
 from tests.saving.models import data, every_layer
 from tests.saving.random_models import random_batch, random_model
@@ -126,6 +127,23 @@ def test_minicnn_goes_on_from_keras(tmp_path, optimizer):
             ours.train_on_batch(x, y)
         for mine, first in zip(ours.get_weights(), read[0].get_weights(), strict=True):
             np.testing.assert_array_equal(mine, first)
+
+
+def test_weights_that_keras_saved_before_fit_leave_the_optimizer_as_it_is(tmp_path):
+    """Keras warns of it too."""
+    x, y = data((6, 6, 2))
+    theirs, trained = keras_model("adam"), keras_model("adam")
+    theirs.save_weights(tmp_path / "w.weights.h5")
+    trained.save(tmp_path / "m.keras")
+    ours = load_model(tmp_path / "m.keras", kernels="numpy")
+    ours.train_on_batch(x, y)
+    trained.train_on_batch(x, y)
+    with pytest.warns(MinicnnWarning, match="stays as it is: it is from before the first step"):
+        ours.load_weights(tmp_path / "w.weights.h5")
+    with pytest.warns(UserWarning, match="Skipping variable loading for optimizer"):
+        trained.load_weights(tmp_path / "w.weights.h5")
+    assert ours.optimizer.iterations == int(trained.optimizer.iterations) == 1
+    assert_next_step_alike(ours, trained, x.astype(np.float32), y)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

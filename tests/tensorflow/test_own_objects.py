@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from minicnn import metrics, optimizers
-from tests.saving.models import data, small
+from minicnn import Sequential, layers, metrics, optimizers
+from tests.saving.models import Scale, data, small
 from tests.saving.test_compile_section import Halving, scaled_error
 from tests.saving.test_round_trip import Largest
 
@@ -70,3 +70,35 @@ def test_weighted_metrics_classes_and_schedules(tmp_path):
     for key, value in theirs.evaluate(x.astype(np.float32), y, verbose=0, return_dict=True).items():
         np.testing.assert_allclose(ours[key], value, rtol=1e-5)
     assert set(ours) == {"loss", "largest", "heavy"}
+
+
+class ResNet50Block(Scale):
+    """A capital letter behind digits: Keras 3's file has it as res_net50_block."""
+
+
+class KerasBlock(keras.layers.Layer):
+    def build(self, input_shape):
+        self.gain = self.add_weight(shape=(input_shape[-1],), initializer="ones")
+        self.seen = self.add_weight(shape=(), initializer="zeros", trainable=False)
+        super().build(input_shape)
+
+    def call(self, x):
+        return x * self.gain
+
+
+KerasBlock.__name__ = "ResNet50Block"
+
+
+def test_weights_of_an_own_layer_are_found_both_ways(tmp_path):
+    ours = Sequential([layers.Input((4,)), ResNet50Block(1.0), layers.Dense(2)], seed=1)
+    theirs = keras.Sequential([keras.layers.Input((4,)), KerasBlock(), keras.layers.Dense(2)])
+    theirs.set_weights([weights + 1 for weights in theirs.get_weights()])
+    theirs.save_weights(tmp_path / "theirs.weights.h5")
+    ours.load_weights(tmp_path / "theirs.weights.h5")
+    for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    ours.set_weights([weights * 2 for weights in ours.get_weights()])
+    ours.save_weights(tmp_path / "ours.weights.h5")
+    theirs.load_weights(tmp_path / "ours.weights.h5")
+    for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
