@@ -77,7 +77,7 @@ def trainable_parameters(model: Sequential) -> dict[str, Array]:
 def _optimizer_state(model: Sequential) -> OptimizerState:
     """The slots, one array a trainable parameter; a parameter thawed since the last step has those from before.
 
-    Parameters that are frozen have none in a file, as in Keras's: thawed after loading, they begin with new ones.
+    Parameters that are frozen have none in a file: thawed after loading, they begin with new ones.
     """
     optimizer, buffer = model.optimizer, model._buffer
     assert optimizer is not None
