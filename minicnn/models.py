@@ -145,8 +145,9 @@ class Sequential(LayerStack):
         to 3.15). include_optimizer: False leaves the training section out. optimizer_for: "keras3" or "keras2", the one
         that is to train on. In an .h5 file "keras3" keeps the optimizer's state where Keras does not look, since
         Keras 3 cannot train on from it there; in a .keras file each takes over its own state alone. minicnn goes on
-        from all of them. The file appears whole or not at all; the same model gives the same bytes. Raises ConfigError,
-        NotBuiltError or FileFormatError.
+        from all of them. Parameters that are frozen have no optimizer state in the file: thawed after loading, they
+        begin with new slots. The file appears whole or not at all; the same model gives the same bytes. Raises
+        ConfigError, NotBuiltError or FileFormatError.
         """
         from minicnn.saving.model_io import save_model
 
@@ -176,8 +177,9 @@ class Sequential(LayerStack):
 
         From a file in Keras 3's layout an optimizer that has trained takes over its state too, as in Keras.
         backend: of the Keras that wrote the file, where the file does not say: "theano" holds convolution kernels
-        turned. data_format: "channels_first" if a file of weights alone is from a model of maps (channels, height,
-        width), whose kernels after a Flatten follow another order.
+        turned. data_format: "channels_first" if a file of weights alone, or one of a model that minicnn does not
+        understand, is from a model of maps (channels, height, width), whose kernels after a Flatten follow another
+        order.
         Raises FileFormatError, having changed nothing, if they do not fit.
         """
         from minicnn.saving.model_io import load_weights
