@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.arguments import finite_number, refuse, refuse_unknown
+from minicnn.errors import ShapeError
 from minicnn.kernels import NUMPY, KernelSet
 from minicnn.kernels.activation import SELU_ALPHA, SELU_SCALE
 from minicnn.lookup import resolve, table_of
@@ -46,11 +47,20 @@ class Activation:
 
     def forward(self, x: Array, kernels: KernelSet) -> Array:
         """value, computed by this set of kernels; the built-in activations have one in each."""
-        return np.asarray(self.value(x), x.dtype)
+        return self._checked(self.value(x), x, "value")
 
     def backward(self, dy: Array, x: Array, y: Array, kernels: KernelSet) -> Array:
         """gradient, computed by this set of kernels."""
-        return np.asarray(self.gradient(dy, x, y), x.dtype)
+        return self._checked(self.gradient(dy, x, y), x, "gradient")
+
+    def _checked(self, result: Any, x: Array, method: str) -> Array:
+        """What a method of the caller's returned, in x's dtype. Raises ShapeError unless it has x's shape."""
+        if np.shape(result) != x.shape:
+            raise ShapeError(
+                f"{self.name}: {method} returned shape {np.shape(result)} where {x.shape} is due; "
+                "return one number for each of x."
+            )
+        return np.asarray(result, x.dtype)
 
     def __call__(self, x: Any, **unknown: Any) -> Array:
         """The activation of an array, as Keras's functions are called: relu(x)."""

@@ -10,9 +10,9 @@ from minicnn.activations import Activation
 from minicnn.errors import ConfigError, DataError, MinicnnWarning, ShapeError
 from minicnn.initializers import Initializer
 from minicnn.kernels.tiles import tiling_for
-from minicnn.layers import Conv2D, Dense, Flatten, GlobalAveragePooling2D, Layer, MaxPooling2D
+from minicnn.layers import BatchNormalization, Conv2D, Dense, Flatten, GlobalAveragePooling2D, Layer, MaxPooling2D
 from minicnn.models import clone_model
-from tests.small_models import CLASSES, NUMBERS, SAMPLE, X, Y, new_model
+from tests.small_models import CLASSES, NUMBERS, SAMPLE, X, Y, assert_same_weights, new_model
 
 
 def deferred():
@@ -163,9 +163,112 @@ class Cube(Activation):
         return dy * 3 * x**2
 
 
+class FirstHalf(Cube):
+    def value(self, x):
+        return super().value(x)[: len(x) // 2]
+
+
+class OneGradient(Cube):
+    def gradient(self, dy, x, y):
+        return super().gradient(dy, x, y).sum()
+
+
+class FloatCube(Cube):
+    """In float64, and not contiguous."""
+
+    def value(self, x):
+        return np.asfortranarray(super().value(x), np.float64)
+
+    def gradient(self, dy, x, y):
+        return np.asfortranarray(super().gradient(dy, x, y), np.float64)
+
+
+def cubes(activation, kernels="numba"):
+    layers = [Input(SAMPLE), Conv2D(2, 3, activation=activation), Flatten(), Dense(CLASSES, activation="softmax")]
+    model = Sequential(layers, seed=0, kernels=kernels)
+    model.compile("sgd", "categorical_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("activation", "method", "shapes"),
+    [
+        (FirstHalf, "value", r"\(11, 4, 4, 2\) where \(22, 4, 4, 2\)"),
+        (OneGradient, "gradient", r"\(\) where \(22, 4, 4, 2\)"),
+    ],
+)
+@pytest.mark.parametrize("kernels", ["numba", "numpy"])
+def test_an_own_activation_whose_arrays_have_another_shape_is_named(activation, method, shapes, kernels):
+    message = rf"{activation().name}: {method} returned shape {shapes} is due; return one number for each of x\."
+    with pytest.raises(ShapeError, match=message):
+        cubes(activation(), kernels).train_on_batch(X, Y)
+
+
+def test_an_own_activation_may_return_any_dtype_and_order():
+    models = [cubes(activation()) for activation in (Cube, FloatCube)]
+    losses = [model.fit(X, Y, verbose=0).history["loss"] for model in models]
+    np.testing.assert_allclose(*losses, rtol=1e-6)
+    assert models[1].predict(X, verbose=0).dtype == np.float32
+
+
 class Halves(Initializer):
     def __call__(self, shape, dtype, rng):
         return np.full(shape, 0.5, dtype)
+
+
+class Reversed(Initializer):
+    def __call__(self, shape, dtype, rng):
+        return np.full(shape[::-1], 0.5, dtype)
+
+
+class Flat(Initializer):
+    def __call__(self, shape, dtype, rng):
+        return np.full((*shape, 1), 0.5, dtype)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Dense(2, name="d", kernel_initializer=Reversed()),
+            r"Dense 'd': kernel: Reversed returned shape \(2, 3\) where \(3, 2\) is due; make it return the shape that",
+        ),
+        (lambda: Dense(2, name="d", bias_initializer=Flat()), r"Dense 'd': bias: Flat returned shape \(2, 1\) where"),
+        (
+            lambda: BatchNormalization(name="b", moving_mean_initializer=Flat()),
+            r"BatchNormalization 'b': moving_mean: Flat returned shape \(3, 1\) where \(3,\) is due",
+        ),
+    ],
+)
+def test_an_own_initializer_whose_array_has_another_shape_is_named(make, message):
+    with pytest.raises(ShapeError, match=message):
+        Sequential([Input((3,)), make()])
+
+
+class ThirdsOfAnyKind(Initializer):
+    """In float64, read-only and not contiguous."""
+
+    def __call__(self, shape, dtype, rng):
+        return np.broadcast_to(1 / 3, shape)
+
+
+class Thirds(Initializer):
+    def __call__(self, shape, dtype, rng):
+        return np.full(shape, 1 / 3, dtype)
+
+
+def test_an_own_initializer_may_return_any_dtype_and_order():
+    models = []
+    for own in (ThirdsOfAnyKind(), Thirds()):
+        layers = [Dense(2, kernel_initializer=own), BatchNormalization(moving_mean_initializer=own)]
+        model = Sequential([Input((3,)), *layers], seed=0)
+        for array in model.get_weights():
+            assert array.dtype == np.float32
+        model.set_weights([2 * array for array in model.get_weights()])
+        model.compile("sgd", "mse")
+        model.fit(np.arange(12.0).reshape(4, 3), np.ones((4, 2)), verbose=0)
+        models.append(model)
+    assert_same_weights(*models)
 
 
 def test_a_clone_keeps_the_callers_own_parts():

@@ -112,7 +112,7 @@ class Layer:
         return input_shape
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
-        """y, and what backward will need of this pass. x has the batch in front."""
+        """y, and what backward will need of this pass. x has the batch in front and is not to be written to."""
         raise NotImplementedError(_to_write(self, "forward"))
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
@@ -194,10 +194,24 @@ class Layer:
         regularizer: Regularizer | None = None,
     ) -> None:
         """Make a trained parameter and the array for its gradient."""
-        self.params[name] = initializer(shape, dtype, rng)
-        self.grads[name] = np.zeros(shape, dtype)
+        gradient = np.zeros(shape, dtype)
+        self.params[name] = self.initial_values(name, gradient.shape, initializer, dtype, rng)
+        self.grads[name] = gradient
         if regularizer is not None:
             self.regularizers[name] = regularizer
+
+    def initial_values(
+        self, name: str, shape: Shape, initializer: Initializer, dtype: np.dtype[Any], rng: np.random.Generator
+    ) -> Array:
+        """What the initializer, which may be the caller's, makes for an array of this name. Raises ShapeError unless it
+        has this shape."""
+        values = initializer(shape, dtype, rng)
+        if np.shape(values) != shape:
+            raise ShapeError(
+                f"{self}: {name}: {type(initializer).__name__} returned shape {np.shape(values)} where {shape} is due; "
+                "make it return the shape that it is called with."
+            )
+        return np.require(values, dtype, ("C", "A", "W"))
 
     def weights(self) -> dict[str, Array]:
         """Every array that is saved, in Keras's order: parameters, then state."""

@@ -97,8 +97,11 @@ class BatchNormalization(Layer):
             self.add_param("gamma", shape, self.gamma_initializer, dtype, rng, self.gamma_regularizer)
         if self.center:
             self.add_param("beta", shape, self.beta_initializer, dtype, rng, self.beta_regularizer)
-        self.state["moving_mean"] = self.moving_mean_initializer(shape, dtype, rng)
-        self.state["moving_variance"] = self.moving_variance_initializer(shape, dtype, rng)
+        for name, initializer in (
+            ("moving_mean", self.moving_mean_initializer),
+            ("moving_variance", self.moving_variance_initializer),
+        ):
+            self.state[name] = self.initial_values(name, shape, initializer, dtype, rng)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         size_along(self.axis, input_shape, str(self))

@@ -67,29 +67,55 @@ class LayerStep:
 
 @dataclass(frozen=True)
 class CallersLayerStep(LayerStep):
-    """A layer of the caller's own: what it returns is checked, since the kernels after it rely on shape and dtype."""
+    """A layer of the caller's own: what it returns is checked, since the kernels after it rely on shape and dtype.
+
+    It can read x but not write to it: x may be part of the caller's data, or what the layer before saved.
+    """
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
-        y, saved = two_results(super().forward(x, run), self.layer)
+        lent = _to_read(x)
+        y, saved = two_results(super().forward(lent, run), self.layer)
         shape = (len(x), *self.layer.output_shape(x.shape[1:]))
-        return _conforming(y, shape, x.dtype, f"{self.layer}: forward", "make output_shape say so"), (x.shape, saved)
+        y = _conforming(x if y is lent else y, shape, x.dtype, f"{self.layer}: forward", "make output_shape say so")
+        return y, (x.shape, saved)
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
         x_shape, saved = saved
         dx = super().backward(dy, saved, run, need_dx)
         if not need_dx:
             return None
-        return _conforming(dx, x_shape, dy.dtype, f"{self.layer}: backward", "dx has the shape of x")
+        checked = _conforming(dx, x_shape, dy.dtype, f"{self.layer}: backward", "dx has the shape of x")
+        return checked if dx is dy else _not_the_callers(checked, dx)
 
     def __str__(self) -> str:
         return f"LayerStep({self.layer})"
 
 
+def _is_ours(layer: Layer) -> bool:
+    return type(layer) is LAYERS.get(type(layer).__name__)
+
+
+def _to_read(array: Array) -> Array:
+    """The same memory, not to be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _not_the_callers(checked: Array, returned: Any) -> Array:
+    """What the caller's code returned, as _conforming has it, in memory that a fused step may overwrite."""
+    return checked.copy() if np.may_share_memory(checked, returned) else checked
+
+
 def _conforming(array: Any, shape: tuple[int, ...], dtype: Any, owner: str, remedy: str) -> Array:
-    """The array, C-contiguous and of this dtype. Raises ShapeError unless it has this shape."""
+    """The array as kernels read it, which would copy another each anew: C-contiguous, aligned, writable, of this dtype.
+
+    Raises ShapeError unless it has this shape.
+    """
     if np.shape(array) != shape:
         raise ShapeError(f"{owner} returned shape {np.shape(array)} where {shape} is due; {remedy}.")
-    return np.ascontiguousarray(array, dtype)
+    result = np.ascontiguousarray(array, dtype)
+    return result if result.flags.carray else result.copy()
 
 
 @dataclass(frozen=True)
@@ -103,7 +129,7 @@ class LogitsStep(LayerStep):
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         if not isinstance(self.layer, ActivatedLayer):
             return x, None
-        z, saved = self.layer.linear(x, run.at(self.position))
+        z, saved = self.layer.linear(x if _is_ours(self.layer) else _to_read(x), run.at(self.position))
         shape = (len(x), *self.layer.output_shape(x.shape[1:]))
         return _conforming(z, shape, x.dtype, f"{self.layer}: linear", "make output_shape say so"), (x.shape, saved)
 
@@ -114,7 +140,8 @@ class LogitsStep(LayerStep):
         dx = self.layer.linear_backward(dy, saved, run.at(self.position), need_dx)
         if not need_dx:
             return None
-        return _conforming(dx, x_shape, dy.dtype, f"{self.layer}: linear_backward", "dx has the shape of x")
+        checked = _conforming(dx, x_shape, dy.dtype, f"{self.layer}: linear_backward", "dx has the shape of x")
+        return checked if _is_ours(self.layer) else _not_the_callers(checked, dx)
 
     def __str__(self) -> str:
         return f"LogitsStep({self.layer}), with the loss on the logits"
@@ -208,8 +235,7 @@ def logits_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[Ste
 
 def layer_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[Step, int] | None:
     """Any layer."""
-    ours = type(layers[i]) is LAYERS.get(type(layers[i]).__name__)
-    return (LayerStep if ours else CallersLayerStep)(layers[i], i), 1
+    return (LayerStep if _is_ours(layers[i]) else CallersLayerStep)(layers[i], i), 1
 
 
 LAYER_RULES: tuple[Rule, ...] = (logits_rule, layer_rule)
