@@ -128,14 +128,15 @@ FEW = 1 << 12
 def gather(x: Array, rows: Array | slice, dtype: np.dtype[Any], kernels: KernelSet) -> Array:
     """x[rows] in dtype: a copy, but for a slice of that dtype, which need not be copied to be read.
 
-    A few numbers, and an x that a kernel cannot read in place (strided, read-only, float16), go by NumPy's indexing.
+    A few numbers, and an x that a kernel cannot read in place (strided, read-only, misaligned, float16), go by NumPy's
+    indexing.
     """
     if isinstance(rows, slice):
-        if x.dtype == dtype and x.flags.writeable:  # kernels would copy what is not, each anew
+        if x.dtype == dtype and x.flags.behaved:  # kernels would copy what is not, each anew
             return np.ascontiguousarray(x[rows])
         rows = np.arange(*rows.indices(len(x)))
     shape = (len(rows), *x.shape[1:])
-    readable = x.flags.c_contiguous and x.flags.writeable and x.dtype in (np.uint8, np.float32, np.float64)
+    readable = x.flags.carray and x.dtype in (np.uint8, np.float32, np.float64)
     if not readable or x.ndim < 2 or math.prod(shape) <= FEW:
         return np.ascontiguousarray(x[rows], dtype)
     batch = np.empty(shape, dtype)

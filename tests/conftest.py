@@ -9,6 +9,7 @@ from hypothesis import settings
 
 PACKAGE = Path(__file__).resolve().parents[1] / "minicnn"
 KERNEL_FOLDERS = [PACKAGE / "kernels", PACKAGE / "steps"]
+OTHER_SOURCES = [PACKAGE / "geometry.py"]
 NUMBA_CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR")
 
 # The first example compiles, so no deadline; derandomized, so that a test which passes once passes always.
@@ -16,16 +17,16 @@ settings.register_profile("minicnn", deadline=None, derandomize=True, max_exampl
 settings.load_profile("minicnn")
 
 
-def clear_stale_kernels(folders=KERNEL_FOLDERS, numba_cache_dir=NUMBA_CACHE_DIR):
-    """Delete Numba's cached kernels if any kernel file changed since the last run. Returns how many.
+def clear_stale_kernels(folders=KERNEL_FOLDERS, others=OTHER_SOURCES, numba_cache_dir=NUMBA_CACHE_DIR):
+    """Delete Numba's cached kernels if any source changed since the last run. Returns how many.
 
-    A kernel's name in the cache goes by all these files (kernels/jit.py): the old ones are not used again, but pile up.
-    The hash of all files stands in a stamp beside the first cache.
+    Sources: all files of the folders, and the others. A kernel's name in the cache goes by them (kernels/jit.py): the
+    old ones are not used again, but pile up. The hash of all files stands in a stamp beside the first cache.
     """
     caches = [folder / "__pycache__" for folder in folders]
     if numba_cache_dir:
         caches += [found for folder in folders for found in Path(numba_cache_dir).glob(f"{folder.name}_*")]
-    sources = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+    sources = [*(file for folder in folders for file in sorted(folder.glob("*.py"))), *others]
     current = hashlib.sha256(b"\0".join(file.read_bytes() for file in sources)).hexdigest()
     stamp = caches[0] / "kernels.sha256"
     try:

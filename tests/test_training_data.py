@@ -44,6 +44,7 @@ from tests.small_models import (
         lambda x: np.concatenate([x, x], axis=-1)[..., :2],
         lambda x: x[::-1][::-1],
         lambda x: _read_only(x),
+        lambda x: _misaligned(x),
     ],
     ids=[
         "uint8",
@@ -59,6 +60,7 @@ from tests.small_models import (
         "sliced",
         "reversed",
         "read-only",
+        "misaligned",
     ],
 )
 def test_inputs_of_any_kind_train_alike(convert, kernels):
@@ -79,6 +81,10 @@ def _read_only(array):
     array = array.copy()
     array.flags.writeable = False
     return array
+
+
+def _misaligned(array):
+    return np.frombuffer(bytearray(1) + bytearray(array), array.dtype, offset=1).reshape(array.shape)
 
 
 def test_booleans_are_numbers():
@@ -115,9 +121,12 @@ def test_data_are_not_changed():
 
 def test_batches_in_order_are_parts_of_the_data_and_others_copies():
     x = np.arange(30, dtype=np.float32).reshape(10, 3)
-    read_only = x.copy()
-    read_only.flags.writeable = False
-    for data, shared in ((x, True), (x.astype(np.float64), False), (read_only, False)):
+    for data, shared in (
+        (x, True),
+        (x.astype(np.float64), False),
+        (_read_only(x), False),
+        (_misaligned(x), False),
+    ):
         source = ArrayBatches(data, None, None, 4, x.dtype, NUMBA)
         batches = [batch.x for batch in source.epoch()]
         assert [np.shares_memory(batch, data) for batch in batches] == [shared] * 3

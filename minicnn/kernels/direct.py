@@ -184,5 +184,7 @@ def add_scattered(
             for q in range(ow):
                 target = dx[line + q * windows.sw * channels : line + q * windows.sw * channels + padded_run]
                 source = products[q * padded_run : (q + 1) * padded_run]
-                for k in range(padded_run):  # whole vectors: behind the run the products are zero
+                # Whole vectors: behind the run the products are zero, or NaN where dz is not finite. So NaN may come to
+                # pixels that the window does not reach.
+                for k in range(padded_run):
                     target[k] += source[k]

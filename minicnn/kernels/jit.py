@@ -26,6 +26,7 @@ import numpy as np
 
 from minicnn.errors import ConfigError, MinicnnWarning
 from minicnn.kernels.blas import single_threaded_blas
+from minicnn.kernels.forking import compile_lock
 from minicnn.typing import Array
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -41,7 +42,6 @@ _OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "nsz"}, "nogil": Tr
 # array expression besides: 3 µs to wake the threads for ten numbers, 6 to 10 µs of a kernel's 20 for one image.
 _IMPLICITLY_PARALLEL = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 
-_compile_lock = threading.RLock()  # Numba compiles one function at a time; two threads may ask for the first call
 _entry_lock = threading.Lock()  # workqueue, Numba's own thread pool, dies when two Python threads enter it at once
 _inlined: dict[Callable[..., Any], Any] = {}
 _generated: set[Callable[..., Any]] = set()
@@ -52,8 +52,7 @@ _forked = False
 
 
 def _after_fork_in_child() -> None:
-    global _forked, _compile_lock
-    _compile_lock = threading.RLock()  # another thread of the parent may have held it
+    global _forked
     # OpenMP's threads are not there any more, and waiting for them kills the child.
     _forked = _parallel_started or _threading_layer() is not None
 
@@ -91,9 +90,9 @@ def compiled(loops: Callable[..., Any], uses_blas: bool = False) -> "Kernel":
 class Kernel:
     """A function of plain loops, compiled at its first call.
 
-    Arrays are handed on C-contiguous and writable (a copy is made of one that is not), so that each dtype compiles
-    once; an array that the kernel writes to must be so already. In a child forked after kernels have run, the same
-    source runs compiled serially, with equal bits. Under NUMBA_DISABLE_JIT=1 the loops run as they are.
+    Arrays are handed on C-contiguous, aligned and writable (a copy is made of one that is not), so that each dtype
+    compiles once; an array that the kernel writes to must be so already. In a child forked after kernels have run, the
+    same source runs compiled serially, with equal bits. Under NUMBA_DISABLE_JIT=1 the loops run as they are.
     """
 
     def __init__(self, loops: Callable[..., Any], uses_blas: bool) -> None:
@@ -131,7 +130,7 @@ class Kernel:
 
     def _dispatcher(self, parallel: bool) -> Any:
         if parallel not in self._dispatchers:
-            with _compile_lock:
+            with compile_lock:
                 if parallel not in self._dispatchers:
                     self._dispatchers[parallel] = _compile(self.loops, parallel)
         return self._dispatchers[parallel]
@@ -154,9 +153,7 @@ def _signalled(error: BaseException) -> BaseException:
 
 
 def _plain(array: Array) -> Array:
-    if array.flags.c_contiguous and array.flags.writeable:
-        return array
-    return np.array(array, order="C")
+    return array if array.flags.carray else np.array(array, order="C")
 
 
 def _compile(function: Callable[..., Any], parallel: bool) -> Any:
@@ -200,9 +197,10 @@ def cached_if_possible(compile_it: Callable[[bool], Any]) -> Any:
 
 @cache
 def _sources() -> str:
-    """A hash of all files that kernels and their helpers stand in; of 3 ms."""
+    """A hash of all files that kernels and their helpers stand in, and of their arguments' types; of 3 ms."""
     package = Path(__file__).resolve().parents[1]
     files = sorted(file for folder in ("kernels", "steps") for file in (package / folder).glob("*.py"))
+    files.append(package / "geometry.py")  # code for Windows goes by the places of its fields
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
@@ -339,7 +337,11 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads kernels use."""
+    """How many threads kernels use: as set_num_threads said, or else Numba's own number for this Python thread."""
     import numba
 
-    return _threads if _threads is not None else int(numba.config.NUMBA_NUM_THREADS)
+    if _threads is not None:
+        return _threads
+    if _threading_layer() is None:  # asked then, Numba would start its pool
+        return int(numba.config.NUMBA_NUM_THREADS)
+    return int(numba.get_num_threads())

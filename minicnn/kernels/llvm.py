@@ -337,7 +337,8 @@ def _pool(builder: Any, vector: Any, windows: dict[Any, Any], averaging: Any) ->
 
 
 def _unit_and_vector(context: Any, dtype: Any) -> tuple[VectorUnit, Any]:
-    unit = vector_unit() or VectorUnit(16, (4,), (1,), 4)
+    unit = vector_unit()
+    assert unit is not None  # tiles.py has no code made without one
     real = context.get_data_type(dtype)
     return unit, ir.VectorType(real, unit.width // context.get_abi_sizeof(real))
 

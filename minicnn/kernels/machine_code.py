@@ -3,7 +3,6 @@
 jit.py and tiles.py import this, when a kernel is compiled.
 """
 
-import threading
 from typing import Any
 
 import numba
@@ -11,6 +10,7 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from minicnn.kernels.forking import compile_lock
 from minicnn.kernels.jit import cached_if_possible, notice_of_compiling, renamed_for_the_cache
 from minicnn.kernels.llvm import emit_pooled, emit_tiles, emit_transforms, emit_updates
 
@@ -81,7 +81,6 @@ def _symbol(name: str, dtype: Any) -> str:
 
 
 _provided: dict[tuple[str, int], Any] = {}
-_providing = threading.RLock()  # two Python threads may make their first plans at once
 
 
 def provide(name: str, itemsize: int) -> None:
@@ -91,7 +90,7 @@ def provide(name: str, itemsize: int) -> None:
     Compiled on its own, and cached if there is a place for it: as a part of each kernel it would double the time that
     compiling takes. Under NUMBA_DISABLE_JIT=1 nothing calls it.
     """
-    with _providing:
+    with compile_lock:  # two Python threads may make their first plans at once
         if (name, itemsize) not in _provided and not numba.config.DISABLE_JIT:
             _provided[name, itemsize] = _provide(name, itemsize)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numba
 from llvmlite import binding
+from numba.core.codegen import get_host_cpu_features
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ def vector_unit() -> VectorUnit | None:
     if numba.config.CPU_NAME == "generic":
         return None
     named = numba.config.CPU_FEATURES
-    features = set(named.split(",")) if named else {f"+{k}" for k, v in binding.get_host_cpu_features().items() if v}
+    features = (get_host_cpu_features() if named is None else named).split(",")  # without AVX if Numba was told so
     if "+avx512f" in features:
         return AVX512
-    if {"+avx2", "+fma"} <= features:
+    if "+avx2" in features and "+fma" in features:
         return AVX2
     return None

@@ -19,7 +19,8 @@ def max_of_parts(z: Array, bias: Array, code: int, index: Array) -> Array:
     """The largest of z's four quarters, written over the last of them, and in index the bit of the part it came from.
 
     Every f here is monotonic, so f of the largest + bias is the largest f. Of equal ones the first wins; NaN wins over
-    all. What relu will cut off has no bit. index: empty if nobody will ask.
+    all, but equals none, so that its bit is the last part's wherever it came from. What relu will cut off has no bit.
+    index: empty if nobody will ask.
     """
     length = z.size // 4
     a, b, c, d = z[:length], z[length : 2 * length], z[2 * length : 3 * length], z[3 * length :]

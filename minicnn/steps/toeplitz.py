@@ -77,7 +77,7 @@ class ToeplitzStep:
         x, y = saved
         if len(x) < TRAINING_FROM:
             return self.few.backward(dy, saved, run, need_dx)
-        dz = np.require(dy, requirements=("C", "W"))  # dy until toeplitz_gradient has been there
+        dz = np.require(dy, requirements=("C", "A", "W"))  # dy until toeplitz_gradient has been there
         dkernel, dbias = kernel_and_bias_grads(self.layer)
         transposed = np.ascontiguousarray(self._matrix().T)
         toeplitz_gradient(x, y, self.code, transposed, self.toeplitz, self.tiling, dz, dkernel, dbias)

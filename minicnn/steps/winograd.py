@@ -93,7 +93,7 @@ class WinogradStep:
         if self.pool:
             dz = workspace.empty((len(x), *self.windows.out, layer.filters), x.dtype)
         else:
-            dz = np.require(dy, requirements=("C", "W"))  # dy until winograd_gradient has been there
+            dz = np.require(dy, requirements=("C", "A", "W"))  # dy until winograd_gradient has been there
         winograd_gradient(
             x, dz if y is None else y, dy if self.pool else dz, index, self.pool, grid, self.code, transform,
             self.tiling, dz, *kernel_and_bias_grads(layer),

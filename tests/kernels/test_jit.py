@@ -5,11 +5,13 @@ import inspect
 import itertools
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 import types
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -144,6 +146,35 @@ def test_kernels_run_on_as_many_threads_as_were_set_and_the_callers_setting_come
     assert numba.get_num_threads() == callers
 
 
+@pytest.mark.filterwarnings("ignore:Cannot cache compiled function")
+def test_numbas_own_setting_counts_where_none_was_set(threads, monkeypatch):
+    monkeypatch.setattr(jit, "_threads", None)
+    kernel, counts = jit.compiled(thread_count_loops), np.zeros(4, np.int64)
+    before = numba.get_num_threads()
+    try:
+        for count in (1, 2):
+            numba.set_num_threads(count)
+            kernel(counts)
+            assert get_num_threads() == counts[0] == count
+    finally:
+        numba.set_num_threads(before)
+
+
+def test_asking_for_the_number_of_threads_does_not_start_them():
+    code = (
+        "from minicnn.kernels import jit; count = jit.get_num_threads(); print(count, jit._threading_layer());"
+        "import numba; numba.set_num_threads(1); print(jit.get_num_threads())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "NUMBA_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "2 None\n1\n"
+
+
 def _compute_and_send(pipe):
     pipe.send([array.tobytes() for array in everything() + fitted_weights()])
 
@@ -206,12 +237,40 @@ def test_one_signature_a_dtype():
         assert minicnn.steps.winograd_kernels.winograd_forward.signatures
 
 
+def address_loops(x, address):
+    address[0] = x.ctypes.data
+
+
+def test_kernels_see_aligned_arrays_and_those_where_they_lie():
+    """Compiled code may take for granted that a number begins at a multiple of its size."""
+    kernel, address = jit.compiled(address_loops), np.zeros(1, np.int64)
+    memory = bytearray(8 * 5)
+    for offset in (0, 1, 4):
+        x = np.frombuffer(memory, np.float64, 4, offset)
+        kernel(x, address)
+        assert address[0] % x.dtype.alignment == 0
+        assert (address[0] == x.ctypes.data) == x.flags.aligned
+
+
 def test_loops_are_plain_python():
     """Uncompiled, prange is range and helpers are functions: a learner can step through them."""
     assert convolution.prange is range
     columns = np.empty((1, 1))
     convolution.im2col_image(np.full((1, 1, 1), 7.0), place_windows((1, 1), (1, 1), (1, 1), "same", "test"), columns)
     assert columns.item() == 7
+
+
+@pytest.mark.parametrize("name", ["geometry.py", "kernels/direct.py", "steps/pooled.py"])
+def test_kernels_in_the_cache_go_by_every_source(name, tmp_path, monkeypatch):
+    """geometry.py too: where a kernel finds the fields of Windows is part of its code."""
+    package, sources = tmp_path / "minicnn", jit._sources.__wrapped__
+    before = sources()
+    shutil.copytree(Path(minicnn.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(jit, "__file__", str(package / "kernels" / "jit.py"))
+    assert sources() == before
+    with (package / name).open("a") as file:
+        file.write("# another\n")
+    assert sources() != before
 
 
 def test_the_user_is_told_while_kernels_compile_and_only_then(tmp_path):

@@ -59,6 +59,42 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0
 """
 
+FORKED_WHILE_COMPILING = """
+import os, signal, sys, threading, time
+import numpy as np
+from minicnn.kernels import NUMBA, jit, linking, machine_code, tiles
+
+owner, name = {
+    "preparing": (jit, "_compile"),
+    "Numba": (linking.NoticedCompiler, "compile_extra"),
+    "machine code": (machine_code, "_provide"),
+}[sys.argv[1]]
+compiling, compile_it = threading.Event(), getattr(owner, name)
+
+def slowly(*args):
+    compiling.set()
+    time.sleep(1)
+    return compile_it(*args)
+
+def compute():
+    tiles.tiling_for(4)
+    print(NUMBA.relu(np.array([-1.0, 2.0])).tolist(), flush=True)
+
+setattr(owner, name, slowly)
+other = threading.Thread(target=compute)
+other.start()
+assert compiling.wait(60)
+setattr(owner, name, compile_it)
+child = os.fork()
+if child == 0:
+    signal.alarm(100)  # ends a child that waits for ever
+    compute()
+    os._exit(0)
+other.join()
+status = os.waitpid(child, 0)[1]
+assert status == 0, status
+"""
+
 NOT_COMPILED = """
 import numpy as np
 from minicnn import Sequential
@@ -145,6 +181,15 @@ def test_bits_do_not_depend_on_the_size_of_the_thread_pool():
 def test_a_child_forked_after_parallel_code_of_the_callers_own_computes():
     """Numba's threads are not in the child, though no kernel of ours has started them."""
     assert run(FORKED).stdout == "[0.0, 2.0]\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize("what", ["preparing", "Numba", "machine code"])
+def test_a_child_forked_while_another_thread_compiles_computes(what, tmp_path):
+    if what == "machine code" and tiling_for(4) is None:
+        pytest.skip("no vector unit: there is no generated code here")
+    done = run(FORKED_WHILE_COMPILING, what, NUMBA_CACHE_DIR=str(tmp_path))
+    assert done.stdout == "[0.0, 2.0]\n" * 2
 
 
 def test_without_compiling_the_loops_are_run():

@@ -1,0 +1,33 @@
+"""The lock of compiling, and what a fork waits for.
+
+Of the threads of a process a forked child has the one that forked. A lock that another one held would stay locked in it
+for ever, and what that one was compiling would stay half done. So a fork waits until nothing is being compiled.
+"""
+
+import logging  # noqa: F401  before the hooks below: those registered first lock last, and compiling may wait for its lock
+import os
+import sys
+import threading
+from typing import Any
+
+compile_lock = threading.RLock()  # two threads may ask for the first call
+_held: list[Any] = []
+
+
+def _before_fork() -> None:
+    """Take our lock, then that under which Numba compiles one function at a time: in the order of compiling."""
+    global _held
+    numbas = getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
+    locks = [compile_lock] if numbas is None else [compile_lock, numbas]
+    for lock in locks:
+        lock.acquire()
+    _held = locks
+
+
+def _after_fork() -> None:
+    for lock in reversed(_held):
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
