@@ -1,7 +1,7 @@
 """minicnn beside Keras, PyTorch and ONNX Runtime, on the eight models of minicnn.applications.
 
     python bench/make_environments.py                      # once: the peers, pinned, in bench/.envs
-    python bench/compare.py                                # everything, three rounds; about an hour on two cores
+    python bench/compare.py                                # everything, three rounds; an hour and a half on two cores
     python bench/compare.py --models lenet5 cnn_relu --engines minicnn torch --measures train --rounds 5
     python bench/compare.py --quick                        # does it work here? no figures to quote
     python bench/compare.py --report bench/results/compare.json      # tables and plot of a run that was kept
@@ -14,9 +14,9 @@ itself; settings such as OPENBLAS_CORETYPE are removed from what the processes s
 
 What runs: minicnn and Keras `fit` and `predict`; PyTorch a plain loop, in its default layout, channels-last and through
 torch.compile, of which the best counts for each figure; ONNX Runtime the model exported from PyTorch. PyTorch's
-variants that took half as long again as its best in the first round are left out of the others. Training includes
-shuffling, gathering each batch from the images in memory, loss, accuracy and Adam; the first steps, which compile, are
-not counted.
+variants that took more than 2.5 times as long as its best in the first round are left out of the others: less tells
+nothing in a single reading, since rounds have differed by a factor of up to 1.9. Training includes shuffling, gathering
+each batch from the images in memory, loss, accuracy and Adam; the first steps, which compile, are not counted.
 
 Results are kept in bench/results/compare.json as they come; --resume goes on after an interruption, with the same
 sources of minicnn. The tables give medians over the rounds; ratios are the medians of the rounds' ratios.
@@ -52,7 +52,9 @@ LATER_LOSSES = {"keras": 2e-4, "torch": 5e-3}
 Adam's epsilon after the bias correction, Keras and minicnn before it."""
 
 MEASURES = ("train", "predict", "latency", "first")
-SLOWER = 1.5  # variants that are so many times slower than the best of their engine in round 1 are not run again
+SLOWER = 2.5
+"""Variants that take more than so many times as long as the best of their engine in round 1 are not run again. That is
+one reading, and the noise between rounds has been a factor of up to 1.9: below it a variant may be the best yet."""
 
 
 @dataclass(frozen=True)

@@ -101,10 +101,11 @@ def comparison(runs, checks=None):
 
 
 def test_slow_variants_are_left_out_once_all_are_measured():
+    """But not those that noise between rounds may have made slow."""
     variants = compare.PEERS["torch"].variants
-    some = [run(1, "torch", value, variant) for variant, value in zip(variants, [4.0, 5.9, 6.1], strict=False)]
+    some = [run(1, "torch", value, variant) for variant, value in zip(variants, [4.0, 10.0, 10.1], strict=False)]
     assert comparison(some)._variants("torch", "lenet5", "train") == list(variants)
-    every = [*some, run(1, "torch", 9.0, variants[3])]
+    every = [*some, run(1, "torch", 15.0, variants[3])]
     assert comparison(every)._variants("torch", "lenet5", "train") == list(variants[:2])
     assert comparison(every)._variants("torch", "lenet5", "predict") == list(variants)
 
