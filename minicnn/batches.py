@@ -154,8 +154,8 @@ class IterableBatches:
     batches in another order each time, a function of the seed and of passes.
 
     goes_on: False to start anew each epoch in any case. passes: how often batches by number were gone through; may be
-    set to begin with another order. drawn: how many batches have come so far. checksum: of the first sample of each, so
-    that a run which draws the same batches again can tell that they are the same.
+    set to begin with another order. drawn: how many batches have come so far, an entry an epoch. checksum: of the first
+    sample of each, so that a run which draws the same batches again can tell that they are the same.
     """
 
     def __init__(
@@ -174,7 +174,8 @@ class IterableBatches:
         self.steps = steps if steps is not None else _length(source)
         self._iterator: Iterator[Any] | None = None
         self.exhausted = False
-        self.drawn, self.checksum = 0, 0
+        self.drawn: list[int] = []
+        self.checksum = 0
 
     def __len__(self) -> int:
         if self.steps is None:
@@ -183,31 +184,41 @@ class IterableBatches:
 
     def epoch(self, number: int = 0) -> Iterator[Batch]:
         """The batches of one epoch; sets `exhausted` where a generator ends before its steps, or nothing comes."""
-        if hasattr(self.source, "on_epoch_begin"):
-            self.source.on_epoch_begin()
-        done = 0
+        self._tell("on_epoch_begin")
+        self.drawn.append(0)
         for item in islice(self._start(), self.steps):
             yield self._batch(item)
-            done += 1
+        done = self.drawn[-1]
         if self.steps is None or done < self.steps:
             self._iterator = None
             self.exhausted = self.one_shot or done == 0
-        if hasattr(self.source, "on_epoch_end"):
-            self.source.on_epoch_end()
+        self.end_epoch()
+
+    def end_epoch(self) -> None:
+        """Tell a Sequence that the epoch is over: at its end, or where no more of its batches are wanted."""
+        self._tell("on_epoch_end")
 
     @property
     def one_shot(self) -> bool:
         """Whether the source can be gone through only once."""
         return isinstance(self.source, Iterator)
 
+    @property
+    def by_number(self) -> bool:
+        """Whether the source is a list or a Sequence."""
+        return hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__")
+
+    def _tell(self, hook: str) -> None:
+        if self.by_number and hasattr(self.source, hook):
+            getattr(self.source, hook)()
+
     def _start(self) -> Iterator[Any]:
         if self.one_shot:
             return iter(self.source)
-        by_number = hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__")
         if not self.goes_on:
-            return self._by_number() if by_number else iter(self.source)
+            return self._by_number() if self.by_number else iter(self.source)
         if self._iterator is None:
-            self._iterator = self._by_number() if by_number else self._over_and_over()
+            self._iterator = self._by_number() if self.by_number else self._over_and_over()
         return self._iterator
 
     def _by_number(self) -> Iterator[Any]:
@@ -238,7 +249,7 @@ class IterableBatches:
             )
         x, y, weight = (*parts, None, None)[:3]
         x, y, weight = self.check(x, y, weight)
-        self.drawn += 1
+        self.drawn[-1] += 1
         for part in (x, y, weight):
             if part is not None:
                 self.checksum = zlib.crc32(part[:1].tobytes(), self.checksum)
@@ -254,6 +265,12 @@ def _length(source: Any) -> int | None:
 
 
 Batches = ArrayBatches | IterableBatches
+
+
+def end_epoch(batches: Batches) -> None:
+    """Take no more batches of the epoch."""
+    if isinstance(batches, IterableBatches):
+        batches.end_epoch()
 
 
 def limited(batches: Batches, steps: int | None) -> Batches:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches, is_batch_source, limited
+from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches, end_epoch, is_batch_source, limited
 from minicnn.callbacks import CallbackList, History
 from minicnn.checks import check_batch_size, check_optional_steps
 from minicnn.errors import DataError, MinicnnError, NotBuiltError, NotCompiledError
@@ -88,8 +88,8 @@ class Evaluator(Feeding):
         """Loss and metrics in inference mode: a float without metrics, else a list, or a dict with return_dict.
 
         Arguments as in fit. The loss includes the regularizers' penalties. Another thread must not change the weights
-        meanwhile, as in predict, nor evaluate at once where compile was given metrics as objects, which hold the sums:
-        given by name, each call has its own.
+        meanwhile, as in predict, nor evaluate at once where compile was given metrics as objects, which hold the sums
+        (given by name, each call has its own), or where a callback sets stop_evaluating, which ends all.
         """
         self._need_compiled("evaluate")
         self._need_built("evaluate")
@@ -131,6 +131,7 @@ class Evaluator(Feeding):
             if progress is not None:
                 progress.advance()
             if self.stop_evaluating:
+                end_epoch(batches)
                 break
         if scores is None and prefix:
             warn(
@@ -181,7 +182,8 @@ class Evaluator(Feeding):
         samples there are in all, and on whether a callback has its turn between batches.
 
         x may also be an iterable of batches, steps of them. Another thread must not change the weights meanwhile: some
-        batches may be computed with parts of both. Raises NotBuiltError before the model has weights.
+        batches may be computed with parts of both. A callback that sets stop_predicting ends the calls of all threads.
+        Raises NotBuiltError before the model has weights.
         """
         self._need_built("predict")
         level = verbosity(verbose, "predict")
@@ -207,6 +209,7 @@ class Evaluator(Feeding):
                 calls.on_predict_batch_end(number, {"outputs": outputs[-1]})
                 progress.advance()
                 if self.stop_predicting:
+                    end_epoch(batches)
                     break
             progress.finish({})
             calls.on_predict_end()

@@ -109,8 +109,8 @@ class Sequential(LayerStack):
 
     @classmethod
     def from_config(cls, config: Config, custom_objects: Mapping[str, type] | None = None, **kwargs: Any) -> Sequential:
-        """The model that get_config described, with fresh weights. kwargs: seed, dtype, kernels; dtype is that of the
-        layers if not given."""
+        """The model that get_config described, with fresh weights. kwargs: seed, dtype, kernels; dtype is the layers'
+        if not given."""
         if not isinstance(config, Mapping) or not isinstance(config.get("layers"), (list, tuple)):
             raise ConfigError(f"Sequential: from_config takes what get_config returns, with 'layers'; got {config!r}.")
         for entry in config["layers"]:
@@ -122,8 +122,9 @@ class Sequential(LayerStack):
                 raise ConfigError(
                     f"Sequential: from_config takes layers as dicts of 'class_name' and 'config', got {entry!r}."
                 )
-        if any(entry["config"].get("dtype") == "float64" for entry in config["layers"]):
-            kwargs.setdefault("dtype", "float64")  # a layer of another dtype is refused
+        layers = [entry["config"] for entry in config["layers"] if entry["class_name"] != "InputLayer"]
+        if "dtype" not in kwargs and layers and layers[0].get("dtype") is not None:
+            kwargs["dtype"] = layers[0]["dtype"]  # layers of another dtype are refused
         model = cls(name=config.get("name"), **kwargs)
         for entry in config["layers"]:
             layer_class = class_named("layer", Layer, LAYERS, entry["class_name"], custom_objects)

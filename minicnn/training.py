@@ -109,8 +109,8 @@ class Trainer(Evaluator):
         new_optimizer.claim(self)
         if new_optimizer is not self.optimizer:
             new_optimizer.reset()
-            if self._buffer is not None:
-                self._buffer.parked = []  # slots of the optimizer that was
+        if self._buffer is not None and not new_optimizer.slots:
+            self._buffer.parked = []  # slots of the optimizer that was
         self.optimizer = new_optimizer
         self.loss = new_loss
         self._metrics, self._weighted_metrics = checked
@@ -147,8 +147,8 @@ class Trainer(Evaluator):
         y: labels (N, ...) as the loss takes them. batch_size: 32 if None.
         verbose: 0 silent, 1 a bar, 2 a line an epoch. validation_split: this part of x, the last, is held out.
         validation_data: (x, y), (x, y, sample_weight) or an iterable of batches. validation_steps: so many of them each
-        time, the first ones, or a generator's next. shuffle: True, False or "batch";
-        of batches, only those of a Sequence are shuffled.
+        time, the first ones, or a generator's next. shuffle: True, False or "batch"; of batches, only those of a
+        Sequence are shuffled.
         class_weight: {class: weight}. sample_weight: (N,). initial_epoch: where to count from. steps_per_epoch: batches
         an epoch; the next one goes on where it ends. The one in which the data end is short, and then they begin anew.
         Raises DataError, ShapeError or ConfigError before anything has changed; of an iterable's batches, each is

@@ -289,3 +289,11 @@ def test_config_round_trip_of_a_model_in_float64():
     assert copy.dtype == np.float64
     with pytest.raises(ConfigError, match="has dtype float64, the model float32"):
         Sequential.from_config(model.get_config(), dtype="float32")
+    policy = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float64"}, "registered_name": None}
+    config = {"name": "m", "layers": [{"class_name": "Dense", "config": {"units": 2, "dtype": policy}}]}
+    assert Sequential.from_config(config).dtype == np.float64
+    config["layers"] = [
+        {"class_name": "InputLayer", "config": {"batch_shape": (None, 4), "dtype": "float64"}},
+        {"class_name": "Dense", "config": {"units": 2, "dtype": "float32"}},
+    ]
+    assert Sequential.from_config(config).dtype == np.float32

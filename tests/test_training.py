@@ -245,6 +245,30 @@ def test_successive_fits_go_on_and_compile_starts_anew():
     assert optimizer.iterations == 3
 
 
+@pytest.mark.parametrize("reset", [False, True])
+def test_slots_that_wait_for_a_frozen_layer_are_forgotten_with_their_optimizer(reset):
+    """Where compile starts anew, or the optimizer was reset, a layer that is thawed begins with new slots."""
+    kernels = []
+    for frozen_before in (True, False):
+        model = new_model(optimizers.SGD(0.1, momentum=0.9))
+        model.layers[0].trainable = not frozen_before
+        model.fit(X, Y, **QUIET)
+        model.layers[0].trainable = True
+        model.fit(X, Y, **QUIET)
+        model.layers[0].trainable = False
+        model.fit(X, Y, **QUIET)
+        start = new_model().get_weights()
+        model.set_weights(start)
+        if reset:
+            model.optimizer.reset()
+        model.compile(model.optimizer if reset else optimizers.SGD(0.1, momentum=0.9), "categorical_crossentropy")
+        model.fit(X, Y, shuffle=False, **QUIET)
+        model.layers[0].trainable = True
+        model.fit(X, Y, shuffle=False, **QUIET)
+        kernels.append(model.layers[0].get_weights()[0])
+    np.testing.assert_array_equal(*kernels)
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_compiling_with_its_own_optimizer_goes_on(frozen):
     """For another loss or metrics, say after load_model, as in Keras; also with parameters that wait to be thawed."""

@@ -34,7 +34,7 @@ class Callback:
     """Subclass it and override the hooks of interest; the others do nothing.
 
     model: the model that is running. Set `self.model.stop_training = True` to end training after this batch,
-        `stop_evaluating` and `stop_predicting` to end those.
+        `stop_evaluating` or `stop_predicting` to end those.
     params: what `fit` says of itself: verbose, epochs, and steps (batches an epoch).
 
     Epochs and batches are counted from 0. `logs` holds the running means of loss and metrics at a batch's end, and at

@@ -8,7 +8,6 @@ loss and metrics so far, and what callbacks do of their own states. All of these
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -84,9 +83,9 @@ def _stateful(fit: Fit) -> dict[str, Callback]:
     return {f"{number} {type(callback).__name__}": callback for number, callback in enumerate(own)}
 
 
-def _drawn(source: Batches | None) -> tuple[int, int] | None:
-    """How many batches an iterable has given, and their checksum."""
-    return (source.drawn, source.checksum) if isinstance(source, IterableBatches) else None
+def _drawn(source: Batches | None) -> tuple[list[int], int] | None:
+    """How many batches an iterable has given in each epoch, and the checksum of all."""
+    return (list(source.drawn), source.checksum) if isinstance(source, IterableBatches) else None
 
 
 # -- into a fit
@@ -143,17 +142,20 @@ def _put_model(model: Sequential, state: State) -> None:
 def _replay(model: Sequential, fit: Fit, state: State) -> Batch | None:
     """Draw the batches that are done, so that the sources are where they were. Returns the last one of this epoch.
 
-    Arrays need this for the epoch that is under way alone, and have the order of its samples from the seed.
+    Arrays need this for the epoch that is under way alone, and have the order of its samples from the seed. Of
+    validations, a callback may have ended some before their last batch.
     """
     epoch, batch = state["fit"]["epoch"], state["fit"]["batch"]
     fit.training.seed = state["model"]["seed"]
     if isinstance(fit.training, IterableBatches):  # in the process that was interrupted, the model has come further
         fit.training.passes = state["model"]["epochs_trained"] - (epoch - fit.epoch)
+    validated = iter(state["drawn"][1][0] if isinstance(fit.validation, IterableBatches) else ())
     for past in range(fit.epoch, epoch):
         if isinstance(fit.training, IterableBatches):
             _draw(fit.training.epoch())
         if isinstance(fit.validation, IterableBatches) and fit.validates(past + 1):
-            _draw(fit.validation.epoch())
+            _draw(islice(fit.validation.epoch(), next(validated, None)))
+            fit.validation.end_epoch()
     last = None
     if batch:
         fit.rest = fit.batches(epoch, state["model"]["epochs_trained"])
@@ -171,11 +173,11 @@ def _draw(batches: Iterator[Batch]) -> Batch | None:
     return last.pop() if last else None
 
 
-def _compare(name: str, source: IterableBatches, drawn: tuple[int, int]) -> None:
+def _compare(name: str, source: IterableBatches, drawn: tuple[list[int], int]) -> None:
     if source.drawn != drawn[0]:
         raise DataError(
-            f"BackupAndRestore: {name} gave {source.drawn} batches where the interrupted run had taken {drawn[0]}; "
-            "make the iterable anew for every fit."
+            f"BackupAndRestore: {name} gave {sum(source.drawn)} batches where the interrupted run had taken "
+            f"{sum(drawn[0])}; make the iterable anew for every fit."
         )
     if source.checksum != drawn[1]:
         warn(
@@ -207,18 +209,16 @@ def _check(model: Sequential, fit: Fit, state: State) -> None:
         for array in layer.params.values()
         if flag
     )
-    as_stored = copy.copy(optimizer)
-    vars(as_stored).update(stored["attributes"])  # a momentum that was 0 at the beginning, and its slot with it
-    names = {*optimizer.slot_names, *as_stored.slot_names}
-    _need(_are_slots(stored["slots"], names, optimizer, trained, model.dtype), "the slots")
+    _need(_are_slots(stored["slots"], optimizer, trained, model.dtype), "the slots")
     for place, name, slots in stored["parked"]:
         size = model.layers[place].params[name].size
-        _need(_are_slots(slots, names, optimizer, size, model.dtype), "the slots of frozen parameters")
+        _need(_are_slots(slots, optimizer, size, model.dtype), "the slots of frozen parameters")
     _need((state["scores"] is None) == (where["batch"] == 0), "the sums")
     if state["scores"] is not None:
         _check_scores(state["scores"], len(model._metrics + model._weighted_metrics))
     for source, drawn in zip((fit.training, fit.validation), state["drawn"], strict=True):
         _need((_drawn(source) is None) == (drawn is None), "the batches drawn")
+        _need(drawn is None or all(map(is_count, drawn[0])), "the batches drawn")
 
 
 def _check_callbacks(fit: Fit, state: State) -> None:
@@ -246,9 +246,10 @@ def _alike(arrays: list[Array], own: list[Array]) -> bool:
     return [(a.shape, a.dtype) for a in arrays] == [(a.shape, a.dtype) for a in own]
 
 
-def _are_slots(slots: dict[str, Array], names: set[str], optimizer: Optimizer, size: int, dtype: Any) -> bool:
+def _are_slots(slots: dict[str, Array], optimizer: Optimizer, size: int, dtype: Any) -> bool:
+    """Of any name: a momentum that a callback switched on and off leaves one that has no use now."""
     return all(
-        name in names and a.shape == (size,) and a.dtype == optimizer.new_slot(name, 0, dtype).dtype
+        type(name) is str and a.shape == (size,) and a.dtype == optimizer.new_slot(name, 0, dtype).dtype
         for name, a in slots.items()
     )
 

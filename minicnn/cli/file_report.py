@@ -14,7 +14,7 @@ from minicnn.cli.output import plural
 from minicnn.errors import FileFormatError, MinicnnError, MinicnnWarning
 from minicnn.layers import Layer
 from minicnn.models import Sequential, load_model
-from minicnn.saving import architecture, conversion, dialects, optimizer_state
+from minicnn.saving import architecture, compile_section, conversion, optimizer_state
 from minicnn.saving.building import naming
 from minicnn.saving.contents import KERAS_3_WEIGHTS, Contents, contents
 from minicnn.saving.model_file import LayerWeights
@@ -172,7 +172,7 @@ def _add_training(report: Report, found: Contents) -> None:
     if found.training is not None:
         try:
             with naming("compile section"):
-                entry = dialects.compile_from_keras(found.training)
+                entry = compile_section.compile_from_keras(found.training)
                 report.loss = None if entry.loss is None else _in_words(entry.loss)
                 report.metrics = [_in_words(metric) for metric in (*entry.metrics, *entry.weighted_metrics)]
                 report.optimizer = _in_words(entry.optimizer)

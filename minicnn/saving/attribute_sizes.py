@@ -23,8 +23,8 @@ def claimed_bytes(content: bytes | mmap.mmap, name: str, most: int) -> int | Non
     """The most bytes that the strings of an attribute of this name claim, over all attributes of it in the file.
 
     most: elements of one attribute that are looked at. None if there is no such attribute with strings of variable
-    length, and if all of them have more elements than the file has room for: true ones do not share their elements, and
-    looking through forged ones would take the square of the file's length.
+    length, and if together they have more elements than the file has room for: true ones do not share their elements,
+    and looking through forged ones would take the square of the file's length.
     """
     key = name.encode() + b"\0"
     elements_left = len(content) // _ELEMENT

@@ -239,18 +239,24 @@ def load_weights(
     _need_built(model, "load_weights")
     custom = {type(layer).__name__: type(layer) for layer in model.layers}
 
+    problems: list[FileFormatError] = []
+
     def parse(config: Config) -> ModelEntry | None:
         """None for what is not understood; but it has to be where maps are channels_first, which changes the order."""
         try:
             return understood(config, path, {name: cls for name, cls in custom.items() if LAYERS.get(name) is not cls})
-        except FileFormatError:
+        except FileFormatError as error:
             text = safe_json.to_text(config, "load_weights")
             if data_format is None and ('"channels_first"' in text or '"th"' in text):  # the latter in Keras 1
                 raise
+            problems.append(error)
             return None
 
     read = keras_archive.read_weights if _is_archive(path) else keras_hdf5.read_weights
-    stored = read(path, _places(model), parse)
+    try:
+        stored = read(path, _places(model), parse)
+    except FileFormatError as error:
+        raise FileFormatError(" ".join(map(str, [error, *problems]))) from error
     backend = stored.backend or backend
     origin = matching.origins(model.layers, stored.entry, backend)
     if stored.entry is None:

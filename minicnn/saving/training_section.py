@@ -12,7 +12,7 @@ import numpy as np
 from minicnn import losses, metrics, optimizers
 from minicnn.errors import FileFormatError, MinicnnWarning
 from minicnn.parameters import trainable_owners
-from minicnn.saving import dialects, optimizer_state
+from minicnn.saving import compile_section, optimizer_state
 from minicnn.saving.building import naming
 from minicnn.saving.matching import Origin
 from minicnn.saving.model_file import ModelFile, NamedArrays, OptimizerState, TrainingState
@@ -32,11 +32,11 @@ def add_training(file: ModelFile, model: Sequential, optimizer_for: str, archive
     assert model.optimizer is not None
     assert model.loss is not None
     file.training = {
-        "loss": dialects.loss_to_keras(model.loss),
-        "metrics": dialects.metrics_to_keras(model._metrics, model.loss),
-        "weighted_metrics": dialects.metrics_to_keras(model._weighted_metrics, model.loss) or None,
+        "loss": compile_section.loss_to_keras(model.loss),
+        "metrics": compile_section.metrics_to_keras(model._metrics, model.loss),
+        "weighted_metrics": compile_section.metrics_to_keras(model._weighted_metrics, model.loss) or None,
         "loss_weights": None,
-        "optimizer_config": dialects.optimizer_to_keras(optimizers.serialize(model.optimizer)),
+        "optimizer_config": compile_section.optimizer_to_keras(optimizers.serialize(model.optimizer)),
     }
     state = _optimizer_state(model)
     file.state = TrainingState(state, model.seed, model._steps_trained, model._epochs_trained)
@@ -86,9 +86,7 @@ def _optimizer_state(model: Sequential) -> OptimizerState:
     for layer, name in trainable_owners(model.layers):
         parameter, own = layer.params[name], known.get((id(layer), name), {})
         for slot, arrays in slots.items():
-            part = own.get(slot)
-            if part is None or part.size != parameter.size:
-                part = optimizer.new_slot(slot, parameter.size, parameter.dtype)
+            part = own[slot] if slot in own else optimizer.new_slot(slot, parameter.size, parameter.dtype)
             arrays.append(part.reshape(parameter.shape))
     return OptimizerState(type(optimizer).__name__, optimizer.iterations, slots)
 
@@ -109,7 +107,7 @@ def compile_model(
         return
     try:
         with naming("compile section"):
-            entry = dialects.compile_from_keras(file.training)
+            entry = compile_section.compile_from_keras(file.training)
             arguments: Config = {
                 "optimizer": optimizers.get(entry.optimizer, custom),
                 "loss": None if entry.loss is None else losses.get(entry.loss, custom),

@@ -191,13 +191,13 @@ def test_layers_of_equal_size_that_are_trained_in_turn(tmp_path, batch):
     check(tmp_path, make, [("on_train_batch_end", batch)], fit=fit, callbacks=lambda: [Alternating()])
 
 
-@pytest.mark.parametrize(("before", "after"), [(0.0, 0.9), (0.9, 0.0)])
+@pytest.mark.parametrize(("before", "after"), [(0.0, [0.9] * 4), (0.9, [0.0] * 4), (0.0, [0.9, 0.0, 0.0, 0.9])])
 def test_a_momentum_that_a_callback_switches_on_or_off(tmp_path, before, after):
     class Switch(Callback):
         def on_epoch_end(self, epoch, logs=None):
-            self.model.optimizer.momentum = after
+            self.model.optimizer.momentum = after[epoch]
 
-    for count in (5, 8):
+    for count in (5, 8, 11):
         check(
             tmp_path,
             lambda: new_model(optimizers.SGD(0.1, momentum=before)),

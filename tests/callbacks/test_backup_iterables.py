@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minicnn import Sequential
-from minicnn.callbacks import BackupAndRestore, LambdaCallback
+from minicnn.callbacks import BackupAndRestore, Callback, LambdaCallback
 from minicnn.errors import MinicnnWarning
 from minicnn.layers import Dense, Flatten
 from tests.callbacks.backups import assert_same_state, check, interrupt
@@ -128,6 +128,18 @@ def test_a_training_that_stopped_within_an_epoch_is_done(tmp_path):
     history = again.fit(augmented(), steps_per_epoch=10, epochs=2, callbacks=[backup], verbose=0)
     assert_same_state(again, model)
     assert len(history.history["loss"]) == 1
+
+
+@pytest.mark.parametrize("validation", [lambda: Sequence(5, 4), lambda: augmented(1)], ids=["sequence", "generator"])
+def test_validations_that_a_callback_ends(tmp_path, validation):
+    class Stop(Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            self.model.stop_evaluating = batch == self.model.optimizer.iterations // 3
+
+    def fit():
+        return {"x": X, "y": Y, "batch_size": 8, "validation_data": validation(), "validation_steps": 5, "verbose": 0}
+
+    check(tmp_path, new_model, [("on_train_batch_end", 8)], fit=fit, callbacks=lambda: [Stop()])
 
 
 def test_a_sequence_is_in_the_order_of_an_earlier_process_that_had_trained_before(tmp_path):

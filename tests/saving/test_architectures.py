@@ -288,14 +288,19 @@ def test_weights_alone_need_to_be_told(tmp_path, model):
     assert same_weights(fresh, model)
 
 
+@pytest.mark.parametrize("word", ["channels_first", "th"])
 @pytest.mark.parametrize("name", ["model.h5", "model.keras"])
-def test_weights_in_channels_first_are_not_taken_unturned(tmp_path, model, name):
+def test_weights_in_channels_first_are_not_taken_unturned(tmp_path, model, name, word):
     """Where the rest of the configuration is not understood, only the caller can say that they are to be turned."""
     path, other = tmp_path / name, small(seed=9)
 
     def change(value):
         channels_first(value)
         value["config"]["layers"][4]["class_name"] = "Shuffling"
+        if word == "th":  # Keras 1's
+            for entry in value["config"]["layers"]:
+                if entry["config"].pop("data_format", None) is not None:
+                    entry["config"]["dim_ordering"] = word
 
     model.save(path)
     if name == "model.keras":

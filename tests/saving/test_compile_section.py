@@ -23,6 +23,10 @@ class Loud:
         return np.abs(y_true - y_pred).max(axis=-1)
 
 
+class Heaviest(Largest):
+    """Another class, for weighted metrics."""
+
+
 class Halving(schedules.LearningRateSchedule):
     def __init__(self, first):
         self.first = first
@@ -41,6 +45,7 @@ FUNCTIONS = {
     "a threshold": (metrics.binary_accuracy, "above", {"threshold": 0.25}),
     "a loss": (metrics.mean_squared_error, "squares", {}),
     "own": (scaled_error, "percent", {"scale": 100.0}),
+    "own, arguments alone": (scaled_error, None, {"scale": 100.0}),
     "own, name alone": (scaled_error, "percent", {}),
     "own, nothing said": (scaled_error, None, {}),
     "own object": (Loud(), "loud", {}),
@@ -74,10 +79,11 @@ def place(entry):
 def test_the_callers_own_classes_are_registered_by_name(tmp_path):
     model = small()
     optimizer = optimizers.Adam(Halving(0.5))
-    model.compile(optimizer, "categorical_crossentropy", metrics=[Largest], weighted_metrics=[Largest(name="heavy")])
+    model.compile(optimizer, "categorical_crossentropy", metrics=[Largest], weighted_metrics=[Heaviest()])
     model.save(tmp_path / "m.keras")
     config = compile_config(tmp_path / "m.keras")
-    assert [place(config[key][0]) for key in ("metrics", "weighted_metrics")] == [(None, "Largest")] * 2
+    assert place(config["metrics"][0]) == (None, "Largest")
+    assert place(config["weighted_metrics"][0]) == (None, "Heaviest")
     assert place(config["optimizer"]) == ("keras.optimizers", None)
     assert place(config["optimizer"]["config"]["learning_rate"]) == (None, "Halving")
 
