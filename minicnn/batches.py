@@ -87,6 +87,13 @@ class ArrayBatches:
     def __len__(self) -> int:
         return -(-len(self.x) // self.batch_size)
 
+    @staticmethod
+    def size(batch_size: int | None, samples: int, steps: int | None) -> int:
+        """The samples in a batch: as given, else Keras's 32, or so many that `steps` batches hold all samples."""
+        if batch_size is not None:
+            return batch_size
+        return 32 if steps is None else max(1, -(-samples // steps))
+
     def head(self, count: int) -> ArrayBatches:
         """The first `count` batches, unshuffled."""
         x, y, weight = (

@@ -55,10 +55,12 @@ def check_weights(sample_weight: Any, count: int, owner: str) -> Array | None:
         raise DataError(
             f"{owner}: x has {count} samples and sample_weight has shape {weights.shape}; give one weight each."
         )
-    if weights.ndim > 1:
-        raise DataError(f"{owner}: sample_weight must have shape ({count},), got {weights.shape}.")
+    if weights.shape not in ((count,), (count, 1)):
+        raise DataError(
+            f"{owner}: sample_weight must have shape ({count},), got {weights.shape}; give one weight for each sample."
+        )
     check_finite(weights, f"{owner}: sample_weight")
-    return weights
+    return weights.reshape(count)
 
 
 def class_weights(class_weight: Any, sample_weight: Array | None, y: Array, output_shape: Shape) -> Array | None:
@@ -90,11 +92,6 @@ def class_weights(class_weight: Any, sample_weight: Array | None, y: Array, outp
     return np.array([weights.get(int(number), 1.0) for number in classes])[places]
 
 
-def check_batch_size(batch_size: Any, owner: str, name: str = "batch_size") -> int:
-    """batch_size as a positive int; None is Keras's 32."""
-    return 32 if batch_size is None else positive_int(batch_size, name, owner)
-
-
-def check_optional_steps(steps: Any, name: str, owner: str) -> int | None:
-    """A positive number of batches, or None."""
-    return None if steps is None else positive_int(steps, name, owner)
+def optional_count(value: Any, name: str, owner: str) -> int | None:
+    """A positive number, of batches or of the samples in one, or None."""
+    return None if value is None else positive_int(value, name, owner)

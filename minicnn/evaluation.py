@@ -12,7 +12,7 @@ import numpy as np
 
 from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches, end_epoch, is_batch_source, limited
 from minicnn.callbacks import CallbackList, History
-from minicnn.checks import check_batch_size, check_optional_steps
+from minicnn.checks import optional_count
 from minicnn.errors import DataError, MinicnnError, NotBuiltError, NotCompiledError
 from minicnn.feeding import Feeding
 from minicnn.kernels import NUMBA
@@ -94,8 +94,8 @@ class Evaluator(Feeding):
         self._need_compiled("evaluate")
         self._need_built("evaluate")
         level = verbosity(verbose, "evaluate")
-        limit = check_optional_steps(steps, "steps", "evaluate")
-        size = check_batch_size(batch_size, "evaluate")
+        limit = optional_count(steps, "steps", "evaluate")
+        size = optional_count(batch_size, "batch_size", "evaluate")
         batches = limited(self._batches(x, y, sample_weight, size, "evaluate", steps=limit), limit)
         total = length(batches)
         calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=total)
@@ -181,18 +181,20 @@ class Evaluator(Feeding):
         The last digits of an output may depend on the size of its batch and on the other samples in it, on how many
         samples there are in all, and on whether a callback has its turn between batches.
 
-        x may also be an iterable of batches, steps of them. Another thread must not change the weights meanwhile: some
+        batch_size: 32 if None, or with steps so many that these are all samples. x may also be an iterable of batches,
+        steps of them. Another thread must not change the weights meanwhile: some
         batches may be computed with parts of both. A callback that sets stop_predicting ends the calls of all threads.
         Raises NotBuiltError before the model has weights.
         """
         self._need_built("predict")
         level = verbosity(verbose, "predict")
-        limit = check_optional_steps(steps, "steps", "predict")
-        size = check_batch_size(batch_size, "predict")
+        limit = optional_count(steps, "steps", "predict")
+        size = optional_count(batch_size, "batch_size", "predict")
         if is_batch_source(x, None):
             batches: Batches = IterableBatches(x, limit, self.dtype, self._check_predict_batch)
         else:
             samples = self._samples(x, "predict")
+            size = ArrayBatches.size(size, len(samples), limit)
             batches = limited(ArrayBatches(samples, None, None, size, self.dtype, self.kernels), limit)
         total = length(batches)
         calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=total)

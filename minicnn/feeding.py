@@ -17,8 +17,8 @@ from minicnn.batches import (
     limited,
     split_validation,
 )
-from minicnn.checks import check_labels, check_optional_steps, check_weights, class_weights
-from minicnn.errors import ConfigError, DataError, NotCompiledError
+from minicnn.checks import check_labels, check_weights, class_weights, optional_count
+from minicnn.errors import ConfigError, DataError, MinicnnError, NotCompiledError
 from minicnn.kernels import KernelSet
 from minicnn.losses import Loss
 from minicnn.typing import Array, Shape
@@ -54,11 +54,20 @@ class Feeding:
     # -- checked data
 
     def _samples(self, x: Any, owner: str) -> Array:
+        if _is_list_of_one(x) and not self._fits(np.shape(x[0])) and self._fits(np.shape(x[0])[1:]):
+            x = x[0]  # [x], as Keras takes the inputs of a model with one
         samples = as_numeric(x, f"{owner}: x")
         if samples.ndim == 0:
             raise DataError(f"{owner}: x must hold samples along its first axis, got a single number.")
         self.check_input(samples.shape[1:], owner)
         return samples
+
+    def _fits(self, sample: Shape) -> bool:
+        try:
+            self.check_input(sample, "")
+        except MinicnnError:
+            return False
+        return True
 
     def _checked(self, x: Any, y: Any, sample_weight: Any, owner: str, class_weight: Any = None) -> Batch:
         """Samples, labels and weights that fit the model and each other, as arrays of their own dtypes."""
@@ -67,6 +76,7 @@ class Feeding:
         samples = self._samples(x, owner)
         check_finite(samples, f"{owner}: x", self.dtype)
         output_shape = self.output_shape_for(samples.shape[1:])
+        y, sample_weight = (_out_of_list(part, len(samples)) for part in (y, sample_weight))
         labels = check_labels(y, len(samples), self.loss, output_shape, owner)
         self.check_metrics(labels, output_shape)
         weights = check_weights(sample_weight, len(samples), owner)
@@ -83,7 +93,7 @@ class Feeding:
         x: Any,
         y: Any,
         sample_weight: Any,
-        batch_size: int,
+        batch_size: int | None,
         owner: str,
         shuffle: bool | str = False,
         class_weight: Any = None,
@@ -102,7 +112,8 @@ class Feeding:
         data = self._checked(x, y, sample_weight, owner, class_weight)
         if len(data.x) == 0:
             raise DataError(f"{owner}: x has no samples.")
-        return ArrayBatches(*data, batch_size, self.dtype, self.kernels, shuffle, self.seed)
+        size = ArrayBatches.size(batch_size, len(data.x), steps)
+        return ArrayBatches(*data, size, self.dtype, self.kernels, shuffle, self.seed)
 
     def _first_built(self, x: Any, y: Any, sample_weight: Any, owner: str, class_weight: Any) -> Batch:
         """A checked batch of an iterable; the first one tells the input shape."""
@@ -112,15 +123,15 @@ class Feeding:
         self.build_for(batch.x.shape[1:])
         return batch
 
-    def _validation_batches(self, data: Any, batch_size: int, steps: Any) -> Batches | None:
+    def _validation_batches(self, data: Any, batch_size: int | None, steps: Any) -> Batches | None:
         if data is None:
             return None
-        limit = check_optional_steps(steps, "validation_steps", "fit")
+        limit = optional_count(steps, "validation_steps", "fit")
         # Of lists, a tuple is the arrays (x, y) and a list is batches; of tuples, both are batches.
         nested = (tuple, list) if isinstance(data, list) else tuple
         if isinstance(data, (tuple, list)) and len(data) in (2, 3) and not isinstance(data[0], nested):
             x, y, weight = (*data, None)[:3]
-            return limited(self._batches(x, y, weight, batch_size, "fit: validation_data"), limit)
+            return limited(self._batches(x, y, weight, batch_size, "fit: validation_data", steps=limit), limit)
         batches = self._batches(data, None, None, batch_size, "fit: validation_data", steps=limit)
         if isinstance(batches, IterableBatches):
             batches.goes_on = False  # each epoch is validated by the same batches
@@ -138,3 +149,13 @@ class Feeding:
 
     def _check_predict_batch(self, x: Any, y: Any, w: Any) -> tuple[Array, None, None]:
         return self._samples(x, "predict"), None, None
+
+
+def _is_list_of_one(data: Any) -> bool:
+    """Whether it is a list of one array."""
+    return isinstance(data, (list, tuple)) and len(data) == 1 and hasattr(data[0], "__array__")
+
+
+def _out_of_list(data: Any, count: int) -> Any:
+    """The array of `count` labels or weights in a list of one; anything else as it is."""
+    return data[0] if _is_list_of_one(data) and np.shape(data[0])[:1] == (count,) else data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -11,8 +12,6 @@ from minicnn.arguments import refuse
 from minicnn.batches import as_numeric
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.initializers import Initializer
-from minicnn.layers import LAYERS, Layer
-from minicnn.lookup import class_named
 from minicnn.regularizers import Regularizer
 from minicnn.stack import LayerStack
 from minicnn.summary import summary_text
@@ -110,7 +109,10 @@ class Sequential(LayerStack):
     @classmethod
     def from_config(cls, config: Config, custom_objects: Mapping[str, type] | None = None, **kwargs: Any) -> Sequential:
         """The model that get_config described, with fresh weights. kwargs: seed, dtype, kernels; dtype is the layers'
-        if not given."""
+        if not given. custom_objects: the caller's own classes by name, of layers and of what they are made with."""
+        from minicnn.saving.building import make_layer
+        from minicnn.saving.dialects import LayerEntry
+
         if not isinstance(config, Mapping) or not isinstance(config.get("layers"), (list, tuple)):
             raise ConfigError(f"Sequential: from_config takes what get_config returns, with 'layers'; got {config!r}.")
         for entry in config["layers"]:
@@ -127,9 +129,18 @@ class Sequential(LayerStack):
             kwargs["dtype"] = layers[0]["dtype"]  # layers of another dtype are refused
         model = cls(name=config.get("name"), **kwargs)
         for entry in config["layers"]:
-            layer_class = class_named("layer", Layer, LAYERS, entry["class_name"], custom_objects)
-            model.add(layer_class.from_config(dict(entry["config"])))
+            model.add(make_layer(LayerEntry(entry["class_name"], dict(entry["config"])), dict(custom_objects or {})))
         return model
+
+    def to_json(self, **options: Any) -> str:
+        """The layers, without weights and training, as a text that model_from_json and Keras's read.
+
+        options: of json.dumps, indent=2 for one.
+        """
+        from minicnn.saving.model_io import to_json
+
+        text = to_json(self)
+        return json.dumps(json.loads(text), **options) if options else text
 
     def save(
         self,
@@ -213,6 +224,17 @@ def load_model(
     from minicnn.saving.model_io import load_model as load
 
     return load(filepath, custom_objects, compile, **kwargs)
+
+
+def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Sequential:
+    """The model, with fresh weights, whose layers are in a text that to_json wrote, here or in Keras.
+
+    custom_objects: as in load_model. Raises FileFormatError for a text that is damaged or has what minicnn does not
+    have, ConfigError for what is no text.
+    """
+    from minicnn.saving import model_io
+
+    return model_io.model_from_json(json_string, custom_objects)
 
 
 def clone_model(

@@ -10,7 +10,7 @@ from typing import Any
 from minicnn import losses, optimizers
 from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches
 from minicnn.callbacks import CallbackList, History
-from minicnn.checks import check_batch_size, check_optional_steps
+from minicnn.checks import optional_count
 from minicnn.errors import ConfigError, DataError, ShapeError
 from minicnn.evaluation import Evaluator, labels_of, length, returned
 from minicnn.geometry import positive_int
@@ -144,7 +144,8 @@ class Trainer(Evaluator):
         epoch.
 
         x: samples (N, ...) of any real dtype, or an iterable of (x, y) or (x, y, sample_weight) batches.
-        y: labels (N, ...) as the loss takes them. batch_size: 32 if None.
+        y: labels (N, ...) as the loss takes them. batch_size: 32 if None, or with
+        steps_per_epoch so many that an epoch has all samples.
         verbose: 0 silent, 1 a bar, 2 a line an epoch. validation_split: this part of x, the last, is held out.
         validation_data: (x, y), (x, y, sample_weight) or an iterable of batches. validation_steps: so many of them each
         time, the first ones, or a generator's next. shuffle: True, False or "batch"; of batches, only those of a
@@ -162,13 +163,9 @@ class Trainer(Evaluator):
         level = verbosity(verbose, "fit")
         if shuffle not in (True, False, "batch"):
             raise ConfigError(f'fit: shuffle must be True, False or "batch", got {shuffle!r}.')
-        size = check_batch_size(batch_size, "fit")
-        held_out_size = (
-            size
-            if validation_batch_size is None
-            else check_batch_size(validation_batch_size, "fit", "validation_batch_size")
-        )
-        steps = check_optional_steps(steps_per_epoch, "steps_per_epoch", "fit")
+        size = optional_count(batch_size, "batch_size", "fit")
+        held_out_size = optional_count(validation_batch_size, "validation_batch_size", "fit") or size
+        steps = optional_count(steps_per_epoch, "steps_per_epoch", "fit")
 
         if validation_split:
             x, y, sample_weight, validation_data = self._split(x, y, sample_weight, validation_split, validation_data)

@@ -405,3 +405,20 @@ def test_weights_of_another_shape_are_refused(weights):
 def test_labels_of_another_number_of_samples_are_refused(loss, labels):
     with pytest.raises(ShapeError, match="are not of as many samples; give one label for each prediction"):
         loss(labels, np.full((5, 3), 1 / 3))
+
+
+@pytest.mark.parametrize("name", ["categorical_crossentropy", "binary_crossentropy", "mean_squared_error"])
+def test_functions_give_the_values_of_their_class_and_compile_takes_them(name):
+    function = getattr(losses, name)
+    y, p = np.eye(3)[[0, 2, 1]], np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4]])
+    expected = losses.get({"class_name": name, "config": {"reduction": None}})(y, p)
+    assert expected.shape == (3,)
+    np.testing.assert_array_equal(function(y, p), expected)
+    assert losses.get(function).get_config() == losses.get(name).get_config()
+
+
+def test_the_function_for_class_numbers():
+    p = np.array([[2.0, 0.5, -1.0], [0.0, 1.0, 3.0]])
+    one_hot = losses.categorical_crossentropy(np.eye(3)[[0, 2]], p, from_logits=True)
+    np.testing.assert_allclose(losses.sparse_categorical_crossentropy([0, 2], p, from_logits=True), one_hot, rtol=1e-12)
+    assert type(losses.get(losses.sparse_categorical_crossentropy)) is losses.SparseCategoricalCrossentropy

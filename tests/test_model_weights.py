@@ -7,7 +7,9 @@ import pytest
 
 import minicnn
 from minicnn import Input, Sequential
-from minicnn.errors import ConfigError, MinicnnError, NotBuiltError, ShapeError
+from minicnn.activations import Activation
+from minicnn.errors import ConfigError, FileFormatError, MinicnnError, NotBuiltError, ShapeError
+from minicnn.initializers import Initializer
 from minicnn.layers import (
     BatchNormalization,
     Conv2D,
@@ -16,7 +18,7 @@ from minicnn.layers import (
     Flatten,
     Layer,
 )
-from minicnn.models import clone_model, load_model
+from minicnn.models import clone_model, load_model, model_from_json
 from tests import small_models
 from tests.small_models import compiled, small, weights_equal
 
@@ -282,6 +284,25 @@ def test_config_round_trip():
     assert copy.dtype == np.float32
 
 
+class Cube(Activation):
+    def value(self, x):
+        return x**3
+
+    def gradient(self, dy, x, y):
+        return 3 * dy * x**2
+
+
+class Halves(Initializer):
+    def __call__(self, shape, dtype, rng):
+        return np.full(shape, 0.5, dtype)
+
+
+def test_config_round_trip_with_parts_of_the_callers_own():
+    model = Sequential([Input((4,)), Dense(3, activation=Cube(), kernel_initializer=Halves())])
+    copy = Sequential.from_config(model.get_config(), custom_objects={"Cube": Cube, "Halves": Halves})
+    np.testing.assert_array_equal(copy(np.ones((1, 4))), np.full((1, 3), 8.0))
+
+
 def test_config_round_trip_of_a_model_in_float64():
     model = small(dtype="float64")
     copy = Sequential.from_config(model.get_config())
@@ -297,3 +318,26 @@ def test_config_round_trip_of_a_model_in_float64():
         {"class_name": "Dense", "config": {"units": 2, "dtype": "float32"}},
     ]
     assert Sequential.from_config(config).dtype == np.float32
+
+
+def test_a_model_as_json():
+    model = small()
+    copy = model_from_json(model.to_json())
+    assert copy.get_config() == model.get_config()
+    assert model_from_json(model.to_json(indent=2)).get_config() == model.get_config()
+    assert small(dtype="float64").to_json() != model.to_json()
+    assert model_from_json(small(dtype="float64").to_json()).dtype == np.float64
+    own = Sequential([Input((4,)), Dense(3, activation=Cube(), kernel_initializer=Halves())])
+    made = model_from_json(own.to_json(), custom_objects={"Cube": Cube, "Halves": Halves})
+    np.testing.assert_array_equal(made(np.ones((1, 4))), np.full((1, 3), 8.0))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"class_name": "Sequential"}', '{"class_name": 3, "config": 4}'])
+def test_a_text_that_is_no_model(text):
+    with pytest.raises(FileFormatError, match=r"^model_from_json: "):
+        model_from_json(text)
+
+
+def test_json_that_is_no_text():
+    with pytest.raises(ConfigError, match="model_from_json: json_string must be a string, got 3"):
+        model_from_json(3)

@@ -275,6 +275,40 @@ def test_predict_on_batches():
     np.testing.assert_allclose(model.predict_on_batch(X), want, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5, 30])
+def test_steps_without_a_batch_size_are_of_all_samples(steps):
+    """As Keras: so many samples in a batch that the steps hold all."""
+    size = -(-COUNT // steps)
+    model, reference = new_model(), new_model()
+    given = {"epochs": 2, "steps_per_epoch": steps, "validation_data": (X, Y), "validation_steps": steps, "verbose": 0}
+    assert model.fit(X, Y, **given).history == reference.fit(X, Y, size, **given).history
+    assert model.optimizer.iterations == 2 * -(-COUNT // size)
+    assert len(model.predict(X, steps=steps, verbose=0)) == COUNT
+    assert model.evaluate(X, Y, steps=steps, verbose=0) == model.evaluate(X, Y, size, verbose=0)
+
+
+def test_arrays_in_lists_of_one_are_those_arrays():
+    """As Keras takes the inputs and outputs of a model with one of each."""
+    model, reference = new_model(), new_model()
+    history = model.fit([X], [Y], sample_weight=[np.arange(COUNT)], validation_data=([X], [Y]), **QUIET)
+    expected = reference.fit(X, Y, sample_weight=np.arange(COUNT), validation_data=(X, Y), **QUIET)
+    assert history.history == expected.history
+    assert_same_weights(model, reference)
+    assert model.evaluate([X], [Y], verbose=0) == reference.evaluate(X, Y, verbose=0)
+    for given in ([X], (X,)):
+        np.testing.assert_array_equal(model.predict(given, verbose=0), reference.predict(X, verbose=0))
+    np.testing.assert_array_equal(model([X[:1]]), model(X[:1]))
+    np.testing.assert_array_equal(model([X[0]]), model(X[:1]))  # a list of one sample
+    assert model.train_on_batch([X[0]], [Y[0]]) == reference.train_on_batch(X[:1], Y[:1])
+
+
+def test_weights_of_samples_as_a_column():
+    model, reference = new_model(), new_model()
+    model.fit(X, Y, sample_weight=np.arange(COUNT)[:, None], **QUIET)
+    reference.fit(X, Y, sample_weight=np.arange(COUNT), **QUIET)
+    assert_same_weights(model, reference)
+
+
 def test_predict_on_nothing():
     assert new_model().predict(X[:0], verbose=0).shape == (0, CLASSES)
     assert new_model().predict_on_batch(X[:0]).shape == (0, CLASSES)

@@ -1,11 +1,13 @@
-"""to_categorical and clear_session."""
+"""to_categorical, clear_session and the base class of Sequences."""
 
 import numpy as np
 import pytest
 
-from minicnn import naming
+from minicnn import Input, naming, utils
+from minicnn import Sequential as Model
 from minicnn.errors import ConfigError, DataError
-from minicnn.utils import clear_session, to_categorical
+from minicnn.layers import Dense
+from minicnn.utils import PyDataset, clear_session, to_categorical
 
 
 def test_one_hot_rows():
@@ -106,3 +108,24 @@ def test_the_place_of_keras_2():
     from minicnn.utils.np_utils import to_categorical as old
 
     assert np_utils.to_categorical is old is to_categorical
+
+
+class Halves(PyDataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return np.full((4, 3), index, np.float32), np.zeros((4, 1))
+
+
+def test_a_class_of_batches_by_number():
+    assert utils.Sequence is PyDataset
+    model = Model([Input((3,)), Dense(1)], seed=0)
+    model.compile("sgd", "mse")
+    assert len(model.fit(Halves(), epochs=2, verbose=0).epoch) == 2
+    x = np.repeat([0.0, 1.0], 4)[:, None] * np.ones(3)
+    np.testing.assert_array_equal(model.predict(Halves(), verbose=0), model.predict(x, batch_size=4, verbose=0))
+    with pytest.raises(ConfigError, match="Halves: workers=4 is not supported"):
+        Halves(workers=4)
+    with pytest.raises(NotImplementedError, match="PyDataset must override __len__, the number of batches"):
+        len(PyDataset())

@@ -12,6 +12,13 @@ from minicnn.errors import ConfigError
 from minicnn.lookup import resolve, table_of
 from minicnn.losses.base import Loss
 from minicnn.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
+from minicnn.losses.functions import (
+    FUNCTIONS,
+    binary_crossentropy,
+    categorical_crossentropy,
+    mean_squared_error,
+    sparse_categorical_crossentropy,
+)
 from minicnn.losses.regression import MeanSquaredError
 from minicnn.typing import Config
 
@@ -22,8 +29,12 @@ __all__ = [
     "Loss",
     "MeanSquaredError",
     "SparseCategoricalCrossentropy",
+    "binary_crossentropy",
+    "categorical_crossentropy",
     "get",
+    "mean_squared_error",
     "serialize",
+    "sparse_categorical_crossentropy",
 ]
 
 LOSSES = table_of(
@@ -36,7 +47,9 @@ LOSSES = table_of(
 
 
 def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Loss:
-    """The loss for a name, a class, an instance or a config. Raises ConfigError otherwise."""
+    """The loss for a name, a class, an instance, a config or one of the functions. Raises ConfigError otherwise."""
+    if any(identifier is function for function in FUNCTIONS):
+        identifier = identifier.__name__
     loss = resolve("loss", Loss, LOSSES, identifier, custom_objects)
     if "reduction" not in vars(loss):
         raise ConfigError(f"{type(loss).__name__}: call super().__init__() at the start of __init__.")

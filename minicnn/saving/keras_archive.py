@@ -107,13 +107,7 @@ def image(file: ModelFile, layers: list[tuple[str, list[Array]]], callers: set[s
     layers: the class in snake case and the arrays of each. callers: names of classes of the caller's own. Of the file,
     config, training, keras_optimizer and state are written.
     """
-    config = {
-        **_wrapped(file.config, "keras", callers),
-        "config": {
-            **file.config["config"],
-            "layers": [_wrapped(layer, "keras.layers", callers) for layer in file.config["config"]["layers"]],
-        },
-    }
+    config = with_modules(file.config, callers)
     if file.training is not None:
         config["compile_config"] = _compile_config(file.training, callers)
     optimizer = [np.asarray(array) for _, array in file.keras_optimizer] or None
@@ -131,6 +125,12 @@ def image(file: ModelFile, layers: list[tuple[str, list[Array]]], callers: set[s
             member.external_attr = 0o600 << 16
             archive.writestr(member, content)
     return buffer.getbuffer()
+
+
+def with_modules(config: Config, callers: set[str]) -> Config:
+    """A model's configuration that says where Keras 3 finds its classes. callers: as in image."""
+    layers = [_wrapped(layer, "keras.layers", callers) for layer in config["config"]["layers"]]
+    return {**_wrapped(config, "keras", callers), "config": {**config["config"], "layers": layers}}
 
 
 def _compile_config(training: Config, callers: set[str]) -> Config:

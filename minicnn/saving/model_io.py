@@ -28,7 +28,7 @@ from minicnn.saving import (
     safe_zip,
 )
 from minicnn.saving.architecture import ModelEntry
-from minicnn.saving.building import built_model, understood
+from minicnn.saving.building import built_model, make_layer, naming, understood
 from minicnn.saving.keras_3_weights import Place
 from minicnn.saving.model_file import LayerWeights, ModelFile
 from minicnn.saving.safe_hdf5 import file_start
@@ -71,8 +71,7 @@ def save_model(
     atomic.check_target(path, overwrite, SUFFIXES, "save")
     archive = path.suffix.lower() == ".keras"
     _need_built(model, "save")
-    layers = [_layer_entry(model, entry) for entry in model.get_config()["layers"]]
-    file = ModelFile(architecture.model_to_keras(model.name, layers), _weights_of(model))
+    file = ModelFile(_config_of(model), _weights_of(model))
     if include_optimizer and model.optimizer is not None and model.loss is not None:
         add_training(file, model, optimizer_for, archive)
     if archive:
@@ -105,6 +104,31 @@ def what_keras_refuses(model: Sequential) -> Iterator[str]:
             name, values = form["class_name"], list(form["config"].values())
             remedy = f"use a LeakyReLU({values[0]}) layer" if name == "leaky_relu" else f"use {name!r} without them"
             yield f"{layer} has the activation {name!r} with parameters {form['config']}; {remedy}."
+
+
+def to_json(model: Sequential) -> str:
+    """The layers as text. See Sequential.to_json."""
+    return safe_json.to_text(keras_archive.with_modules(_config_of(model), _callers(model)), "to_json")
+
+
+def model_from_json(text: Any, custom_objects: CustomObjects | None) -> Sequential:
+    """The model in such a text. See models.model_from_json."""
+    from minicnn.models import Sequential
+
+    if not isinstance(text, str):
+        raise ConfigError(f"model_from_json: json_string must be a string, got {text!r}.")
+    owner, custom = Path("model_from_json"), dict(custom_objects or {})
+    entry = understood(safe_json.parse_object(text, str(owner)), owner, custom)
+    model = Sequential(name=entry.name, dtype=entry.dtype or "float32")
+    with naming(str(owner)):
+        for layer in entry.layers:
+            model.add(make_layer(layer, custom))
+    return model
+
+
+def _config_of(model: Sequential) -> Config:
+    layers = [_layer_entry(model, entry) for entry in model.get_config()["layers"]]
+    return architecture.model_to_keras(model.name, layers)
 
 
 def _layer_entry(model: Sequential, entry: Config) -> Config:

@@ -3,6 +3,7 @@
 from minicnn import naming
 from minicnn.utils import np_utils
 from minicnn.utils.np_utils import to_categorical
+from minicnn.utils.sequences import PyDataset, Sequence
 
 
 def clear_session(free_memory: bool = True) -> None:
@@ -13,4 +14,4 @@ def clear_session(free_memory: bool = True) -> None:
     naming.reset()
 
 
-__all__ = ["clear_session", "np_utils", "to_categorical"]
+__all__ = ["PyDataset", "Sequence", "clear_session", "np_utils", "to_categorical"]

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from minicnn import Sequential, layers, metrics, optimizers
+from minicnn import Sequential, layers, losses, metrics, optimizers
+from minicnn.models import model_from_json
 from tests.saving.models import Scale, data, small
 from tests.saving.test_compile_section import Halving, Heaviest, scaled_error
 from tests.saving.test_round_trip import Largest
@@ -111,3 +112,21 @@ def test_weights_of_an_own_layer_are_found_both_ways(tmp_path):
     theirs.load_weights(tmp_path / "ours.weights.h5")
     for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
+
+
+def test_models_as_json_both_ways():
+    x, _ = data()
+    model = small()
+    theirs = keras.models.model_from_json(model.to_json())
+    theirs.set_weights(model.get_weights())
+    np.testing.assert_allclose(theirs.predict(x, verbose=0), model.predict(x, verbose=0), rtol=0, atol=1e-6)
+    ours = model_from_json(theirs.to_json())
+    ours.set_weights(model.get_weights())
+    np.testing.assert_array_equal(ours.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("name", ["categorical_crossentropy", "binary_crossentropy", "mean_squared_error"])
+def test_losses_as_functions(name):
+    y, p = np.eye(3, dtype=np.float32)[[0, 2, 1]], np.random.default_rng(0).dirichlet(np.ones(3), 3).astype(np.float32)
+    theirs = np.asarray(getattr(keras.losses, name)(y, p))
+    np.testing.assert_allclose(getattr(losses, name)(y, p), theirs, rtol=1e-5)
