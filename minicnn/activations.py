@@ -14,6 +14,7 @@ from minicnn.arguments import finite_number, refuse, refuse_unknown
 from minicnn.errors import ShapeError
 from minicnn.kernels import NUMPY, KernelSet
 from minicnn.kernels.activation import SELU_ALPHA, SELU_SCALE
+from minicnn.lending import not_the_callers, to_read
 from minicnn.lookup import resolve, table_of
 from minicnn.naming import snake_case
 from minicnn.typing import Array, Config
@@ -47,11 +48,15 @@ class Activation:
 
     def forward(self, x: Array, kernels: KernelSet) -> Array:
         """value, computed by this set of kernels; the built-in activations have one in each."""
-        return self._checked(self.value(x), x, "value")
+        lent = to_read(x)
+        y = self.value(lent)
+        return self._checked(x if y is lent else y, x, "value")
 
     def backward(self, dy: Array, x: Array, y: Array, kernels: KernelSet) -> Array:
         """gradient, computed by this set of kernels."""
-        return self._checked(self.gradient(dy, x, y), x, "gradient")
+        dx = self.gradient(dy, to_read(x), to_read(y))
+        checked = self._checked(dx, x, "gradient")
+        return checked if dx is dy else not_the_callers(checked, dx)
 
     def _checked(self, result: Any, x: Array, method: str) -> Array:
         """What a method of the caller's returned, in x's dtype. Raises ShapeError unless it has x's shape."""

@@ -191,8 +191,8 @@ class IterableBatches:
 
     def epoch(self, number: int = 0) -> Iterator[Batch]:
         """The batches of one epoch; sets `exhausted` where a generator ends before its steps, or nothing comes."""
-        self._tell("on_epoch_begin")
         self.drawn.append(0)
+        self._tell("on_epoch_begin")
         for item in islice(self._start(), self.steps):
             yield self._batch(item)
         done = self.drawn[-1]
@@ -216,7 +216,7 @@ class IterableBatches:
         return hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__")
 
     def _tell(self, hook: str) -> None:
-        if self.by_number and hasattr(self.source, hook):
+        if hasattr(self.source, hook):
             getattr(self.source, hook)()
 
     def _start(self) -> Iterator[Any]:
@@ -272,12 +272,6 @@ def _length(source: Any) -> int | None:
 
 
 Batches = ArrayBatches | IterableBatches
-
-
-def end_epoch(batches: Batches) -> None:
-    """Take no more batches of the epoch."""
-    if isinstance(batches, IterableBatches):
-        batches.end_epoch()
 
 
 def limited(batches: Batches, steps: int | None) -> Batches:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches, end_epoch, is_batch_source, limited
+from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches, is_batch_source, limited
 from minicnn.callbacks import CallbackList, History
 from minicnn.checks import optional_count
 from minicnn.errors import DataError, MinicnnError, NotBuiltError, NotCompiledError
@@ -131,7 +131,8 @@ class Evaluator(Feeding):
             if progress is not None:
                 progress.advance()
             if self.stop_evaluating:
-                end_epoch(batches)
+                if isinstance(batches, IterableBatches):
+                    batches.end_epoch()
                 break
         if scores is None and prefix:
             warn(
@@ -211,7 +212,6 @@ class Evaluator(Feeding):
                 calls.on_predict_batch_end(number, {"outputs": outputs[-1]})
                 progress.advance()
                 if self.stop_predicting:
-                    end_epoch(batches)
                     break
             progress.finish({})
             calls.on_predict_end()

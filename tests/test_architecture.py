@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "minicnn"
 
 LEVELS = [
     # 0: words, errors, integers
-    {"errors", "geometry", "naming", "typing", "lookup", "arguments"},
+    {"errors", "geometry", "naming", "typing", "lookup", "arguments", "lending"},
     # 1: arrays in, arrays out
     {"kernels"},
     # 2: what layers and training are given

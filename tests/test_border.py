@@ -245,6 +245,23 @@ def test_an_own_initializer_whose_array_has_another_shape_is_named(make, message
         Sequential([Input((3,)), make()])
 
 
+class Stored(Initializer):
+    """Returns the same array each time."""
+
+    array = np.zeros(3, np.float32)
+
+    def __call__(self, shape, dtype, rng):
+        return self.array
+
+
+def test_an_own_initializers_array_stays_its_own():
+    layers = [BatchNormalization(moving_mean_initializer=Stored()) for _ in range(2)]
+    model = Sequential([Input((3,)), *layers])
+    assert not np.shares_memory(layers[0].state["moving_mean"], layers[1].state["moving_mean"])
+    model.set_weights([np.ones(3)] * 8)
+    assert (Stored.array == 0).all()
+
+
 class ThirdsOfAnyKind(Initializer):
     """In float64, read-only and not contiguous."""
 

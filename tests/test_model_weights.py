@@ -303,6 +303,21 @@ def test_config_round_trip_with_parts_of_the_callers_own():
     np.testing.assert_array_equal(copy(np.ones((1, 4))), np.full((1, 3), 8.0))
 
 
+class Unchanged(Layer):
+    """A layer whose configuration says no dtype."""
+
+    def forward(self, x, run):
+        return x, None
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def test_config_round_trip_where_the_first_layer_says_no_dtype():
+    model = Sequential([Input((4,)), Unchanged(), Dense(2)], dtype="float64")
+    assert Sequential.from_config(model.get_config(), {"Unchanged": Unchanged}).dtype == np.float64
+
+
 def test_config_round_trip_of_a_model_in_float64():
     model = small(dtype="float64")
     copy = Sequential.from_config(model.get_config())

@@ -154,7 +154,7 @@ def _replay(model: Sequential, fit: Fit, state: State) -> Batch | None:
         if isinstance(fit.training, IterableBatches):
             _draw(fit.training.epoch())
         if isinstance(fit.validation, IterableBatches) and fit.validates(past + 1):
-            _draw(islice(fit.validation.epoch(), next(validated, None)))
+            _draw(islice(fit.validation.epoch(), next(validated, None) or None))  # 0: there was none to come
             fit.validation.end_epoch()
     last = None
     if batch:

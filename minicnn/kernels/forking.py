@@ -15,18 +15,19 @@ _held: list[Any] = []
 
 
 def _before_fork() -> None:
-    """Take our lock, then that under which Numba compiles one function at a time: in the order of compiling."""
-    global _held
+    """Take our lock, then that under which Numba compiles one function at a time: in the order of compiling.
+
+    Control-C ends the waiting, and the fork goes on: Python passes over what is raised here.
+    """
     numbas = getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
-    locks = [compile_lock] if numbas is None else [compile_lock, numbas]
-    for lock in locks:
+    for lock in [compile_lock] if numbas is None else [compile_lock, numbas]:
         lock.acquire()
-    _held = locks
+        _held.append(lock)
 
 
 def _after_fork() -> None:
-    for lock in reversed(_held):
-        lock.release()
+    while _held:
+        _held.pop().release()
 
 
 if hasattr(os, "register_at_fork"):

@@ -17,7 +17,7 @@ import threading
 import types
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -153,7 +153,16 @@ def _signalled(error: BaseException) -> BaseException:
 
 
 def _plain(array: Array) -> Array:
-    return array if array.flags.carray else np.array(array, order="C")
+    """The array, or a copy if it is not C-contiguous and aligned, or may not be written to.
+
+    A view without that permission is not copied if the memory has it: kernels write to what they are to write alone.
+    """
+    if array.flags.carray:
+        return array
+    alias = array.view()
+    with suppress(ValueError):
+        alias.flags.writeable = True
+    return alias if alias.flags.carray else np.array(array, order="C")
 
 
 def _compile(function: Callable[..., Any], parallel: bool) -> Any:

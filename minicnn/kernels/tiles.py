@@ -7,10 +7,11 @@ code that stands for it in compiled kernels.
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from minicnn.kernels.forking import compile_lock
 from minicnn.kernels.jit import generated, inlined
 from minicnn.typing import Array
 
@@ -275,8 +276,7 @@ def pooled_tiling_for(itemsize: int) -> Tiling | None:
 
 def with_transforms(tiling: Tiling, itemsize: int) -> Tiling:
     """The tiling that tiling_for gave, for kernels that call tile_transform as well."""
-    from minicnn.kernels import machine_code
-
+    machine_code, _ = _compiling_modules()
     machine_code.provide("transform", itemsize)
     return tiling
 
@@ -287,8 +287,7 @@ def update_rank(itemsize: int) -> int:
 
     Kernels take it as an argument, so that none runs before the machine code that it calls is there.
     """
-    from minicnn.kernels import machine_code, vector_unit
-
+    machine_code, vector_unit = _compiling_modules()
     unit = vector_unit.vector_unit()
     assert unit is not None
     machine_code.provide("update", itemsize)
@@ -296,8 +295,7 @@ def update_rank(itemsize: int) -> int:
 
 
 def _tiling(name: str, itemsize: int) -> Tiling | None:
-    from minicnn.kernels import machine_code, vector_unit  # import Numba
-
+    machine_code, vector_unit = _compiling_modules()
     unit = vector_unit.vector_unit()
     if unit is None:
         return None
@@ -306,3 +304,10 @@ def _tiling(name: str, itemsize: int) -> Tiling | None:
     rows = unit.rows if name == "tile" else unit.pooled
     limits = (*rows, 0, 0, 0)
     return Tiling(lanes, limits[0], limits[1], limits[2], limits[3], lanes * len(rows))
+
+
+def _compiling_modules() -> tuple[Any, Any]:
+    """machine_code and vector_unit, which import Numba: under the lock, so that no fork comes in between."""
+    with compile_lock:
+        from minicnn.kernels import machine_code, vector_unit
+    return machine_code, vector_unit

@@ -112,7 +112,10 @@ class Layer:
         return input_shape
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
-        """y, and what backward will need of this pass. x has the batch in front and is not to be written to."""
+        """y, and what backward will need of this pass. x has the batch in front.
+
+        To a layer of the caller's x is read-only: compiled code that asks for more takes x.copy().
+        """
         raise NotImplementedError(_to_write(self, "forward"))
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
@@ -211,7 +214,7 @@ class Layer:
                 f"{self}: {name}: {type(initializer).__name__} returned shape {np.shape(values)} where {shape} is due; "
                 "make it return the shape that it is called with."
             )
-        return np.require(values, dtype, ("C", "A", "W"))
+        return np.array(values, dtype, order="C")  # a copy: the caller may keep what it returned
 
     def weights(self) -> dict[str, Array]:
         """Every array that is saved, in Keras's order: parameters, then state."""

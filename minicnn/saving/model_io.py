@@ -280,7 +280,9 @@ def load_weights(
     try:
         stored = read(path, _places(model), parse)
     except FileFormatError as error:
-        raise FileFormatError(" ".join(map(str, [error, *problems]))) from error
+        if not problems:
+            raise
+        raise FileFormatError(f"{error} {problems[0]}") from error
     backend = stored.backend or backend
     origin = matching.origins(model.layers, stored.entry, backend)
     if stored.entry is None:

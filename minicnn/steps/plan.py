@@ -19,6 +19,7 @@ from minicnn.errors import ConfigError, ShapeError
 from minicnn.layers import LAYERS, ActivatedLayer, Layer, Run, Softmax
 from minicnn.layers import Activation as ActivationLayer
 from minicnn.layers.base import two_results
+from minicnn.lending import not_the_callers, to_read
 from minicnn.losses import Loss
 from minicnn.steps.convolution import convolution_rule
 from minicnn.steps.dense import dense_rule
@@ -73,7 +74,7 @@ class CallersLayerStep(LayerStep):
     """
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
-        lent = _to_read(x)
+        lent = to_read(x)
         y, saved = two_results(super().forward(lent, run), self.layer)
         shape = (len(x), *self.layer.output_shape(x.shape[1:]))
         y = _conforming(x if y is lent else y, shape, x.dtype, f"{self.layer}: forward", "make output_shape say so")
@@ -85,7 +86,7 @@ class CallersLayerStep(LayerStep):
         if not need_dx:
             return None
         checked = _conforming(dx, x_shape, dy.dtype, f"{self.layer}: backward", "dx has the shape of x")
-        return checked if dx is dy else _not_the_callers(checked, dx)
+        return checked if dx is dy else not_the_callers(checked, dx)
 
     def __str__(self) -> str:
         return f"LayerStep({self.layer})"
@@ -95,27 +96,14 @@ def _is_ours(layer: Layer) -> bool:
     return type(layer) is LAYERS.get(type(layer).__name__)
 
 
-def _to_read(array: Array) -> Array:
-    """The same memory, not to be written to."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def _not_the_callers(checked: Array, returned: Any) -> Array:
-    """What the caller's code returned, as _conforming has it, in memory that a fused step may overwrite."""
-    return checked.copy() if np.may_share_memory(checked, returned) else checked
-
-
 def _conforming(array: Any, shape: tuple[int, ...], dtype: Any, owner: str, remedy: str) -> Array:
-    """The array as kernels read it, which would copy another each anew: C-contiguous, aligned, writable, of this dtype.
+    """The array as kernels read it, which would copy another each anew: C-contiguous, aligned, of this dtype.
 
     Raises ShapeError unless it has this shape.
     """
     if np.shape(array) != shape:
         raise ShapeError(f"{owner} returned shape {np.shape(array)} where {shape} is due; {remedy}.")
-    result = np.ascontiguousarray(array, dtype)
-    return result if result.flags.carray else result.copy()
+    return np.require(array, dtype, ("C", "A"))
 
 
 @dataclass(frozen=True)
@@ -129,7 +117,7 @@ class LogitsStep(LayerStep):
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         if not isinstance(self.layer, ActivatedLayer):
             return x, None
-        z, saved = self.layer.linear(x if _is_ours(self.layer) else _to_read(x), run.at(self.position))
+        z, saved = self.layer.linear(x if _is_ours(self.layer) else to_read(x), run.at(self.position))
         shape = (len(x), *self.layer.output_shape(x.shape[1:]))
         return _conforming(z, shape, x.dtype, f"{self.layer}: linear", "make output_shape say so"), (x.shape, saved)
 
@@ -141,7 +129,7 @@ class LogitsStep(LayerStep):
         if not need_dx:
             return None
         checked = _conforming(dx, x_shape, dy.dtype, f"{self.layer}: linear_backward", "dx has the shape of x")
-        return checked if _is_ours(self.layer) else _not_the_callers(checked, dx)
+        return checked if _is_ours(self.layer) else not_the_callers(checked, dx)
 
     def __str__(self) -> str:
         return f"LogitsStep({self.layer}), with the loss on the logits"

@@ -130,6 +130,16 @@ def test_a_training_that_stopped_within_an_epoch_is_done(tmp_path):
     assert len(history.history["loss"]) == 1
 
 
+@pytest.mark.filterwarnings("ignore:fit. validation_data gave no batches")
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_validation_generator_that_runs_out(tmp_path, count):
+    def fit():
+        validation = augmented(1, batches=count)
+        return {"x": X, "y": Y, "batch_size": 8, "validation_data": validation, "validation_steps": 2, "verbose": 0}
+
+    check(tmp_path, new_model, [("on_train_batch_end", 11)], fit=fit)
+
+
 @pytest.mark.parametrize("validation", [lambda: Sequence(5, 4), lambda: augmented(1)], ids=["sequence", "generator"])
 def test_validations_that_a_callback_ends(tmp_path, validation):
     class Stop(Callback):

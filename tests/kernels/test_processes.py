@@ -95,6 +95,56 @@ status = os.waitpid(child, 0)[1]
 assert status == 0, status
 """
 
+FORKED_WHILE_IMPORTING = """
+import os, signal, sys, threading, time
+from minicnn.kernels.tiles import tiling_for
+
+other = threading.Thread(target=tiling_for, args=(4,))
+other.start()
+while "numba" not in sys.modules:
+    time.sleep(0.001)
+child = os.fork()
+if child == 0:
+    signal.alarm(100)  # ends a child that waits for ever
+    tiling_for(4)
+    os._exit(0)
+other.join()
+status = os.waitpid(child, 0)[1]
+assert status == 0, status
+"""
+
+INTERRUPTED_FORK = """
+import os, signal, threading
+from minicnn.kernels import NUMBA
+from minicnn.kernels.forking import compile_lock
+from numba.core.compiler_lock import global_compiler_lock as numbas
+
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    with numbas:
+        held.set()
+        done.wait(60)
+
+other = threading.Thread(target=hold)
+other.start()
+held.wait(60)
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+child = os.fork()  # waits until Control-C
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+done.set()
+other.join()
+free = []
+checker = threading.Thread(target=lambda: free.extend(lock.acquire() for lock in [compile_lock, numbas]))
+checker.daemon = True
+checker.start()
+checker.join(60)
+print(len(free))
+os._exit(0)
+"""
+
 NOT_COMPILED = """
 import numpy as np
 from minicnn import Sequential
@@ -190,6 +240,18 @@ def test_a_child_forked_while_another_thread_compiles_computes(what, tmp_path):
         pytest.skip("no vector unit: there is no generated code here")
     done = run(FORKED_WHILE_COMPILING, what, NUMBA_CACHE_DIR=str(tmp_path))
     assert done.stdout == "[0.0, 2.0]\n" * 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_forked_while_another_thread_imports_numba_computes(tmp_path):
+    if tiling_for(4) is None:
+        pytest.skip("no vector unit: there is no generated code here")
+    run(FORKED_WHILE_IMPORTING, NUMBA_CACHE_DIR=str(tmp_path))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_control_c_while_a_fork_waits_leaves_no_lock_behind():
+    assert "2" in run(INTERRUPTED_FORK).stdout
 
 
 def test_without_compiling_the_loops_are_run():

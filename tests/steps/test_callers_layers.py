@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from minicnn import Sequential, activations
-from minicnn.kernels import vector_unit
+from minicnn.activations import Activation
+from minicnn.kernels import jit, vector_unit
 from minicnn.layers import ActivatedLayer, Conv2D, Dense, Flatten, Input, Layer, Run
+from minicnn.layers import Activation as ActivationLayer
+from minicnn.lending import to_read
 from minicnn.steps.plan import CallersLayerStep
 from minicnn.steps.toeplitz import TRAINING_FROM
 from tests.small_models import assert_same_weights
@@ -96,6 +99,68 @@ def test_the_callers_data_cannot_be_written_to_by_accident(layer):
     assert (x == 255).all()
 
 
+class InPlace(Activation):
+    """Doubles its input where it lies."""
+
+    def value(self, x):
+        x *= 2
+        return x
+
+
+def test_an_own_activation_cannot_write_to_the_callers_data():
+    x = np.ones((4, 3), np.float32)
+    with pytest.raises(ValueError, match="read-only"):
+        Sequential([Input((3,)), ActivationLayer(InPlace())]).predict(x, verbose=0)
+    assert (x == 1).all()
+
+
+class Doubled(Activation):
+    """Returns a gradient that stays its own, made by `make`."""
+
+    def __init__(self, make=np.array):
+        super().__init__()
+        self.make = make
+
+    def value(self, x):
+        return 2 * x
+
+    def gradient(self, dy, x, y):
+        self.kept = self.make(2 * dy)
+        self.as_it_was = self.kept.copy()
+        return self.kept
+
+
+FUSED = [
+    pytest.param("WinogradStep", (8, 8, 32), 64, marks=needs_a_vector_unit),
+    pytest.param("ToeplitzStep", (2, 2, 32), 32, marks=needs_a_vector_unit),
+]
+
+
+@pytest.mark.parametrize(("step", "shape", "filters"), FUSED)
+def test_a_gradient_that_an_own_activation_keeps_is_not_overwritten(step, shape, filters):
+    x = np.random.default_rng(0).standard_normal((TRAINING_FROM, *shape)).astype(np.float32)
+    activations, models = [Doubled(), Doubled(misaligned)], []
+    for activation in activations:
+        layers = [Input(shape), wide(filters), ActivationLayer(activation), Flatten(), Dense(2, activation="softmax")]
+        model = Sequential(layers, seed=0)
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        assert step in [type(step).__name__ for step in model.plan().steps]
+        model.train_on_batch(x, np.zeros(len(x)))
+        np.testing.assert_array_equal(activation.kept, activation.as_it_was)
+        models.append(model)
+    assert_same_weights(*models)
+
+
+def test_kernels_read_lent_arrays_where_they_lie_and_copy_what_nobody_may_write_to():
+    x = np.ones((4, 3), np.float32)
+    lent = to_read(x)
+    assert np.shares_memory(jit._plain(lent), x)
+    assert not lent.flags.writeable
+    x.flags.writeable = False
+    assert not np.shares_memory(jit._plain(x), x)
+    assert not np.shares_memory(jit._plain(x[:]), x)
+
+
 class HandedOn(Layer):
     """Returns what `make` makes of what it gets."""
 
@@ -125,7 +190,7 @@ def test_what_the_caller_hands_on_is_fit_for_kernels(make):
     y, saved = step.forward(x, Run())
     dx = step.backward(x, saved, Run())
     for array in (y, dx):
-        assert array.flags.carray
+        assert np.shares_memory(jit._plain(array), array)  # what a kernel is given: not a copy
         assert array.dtype == np.float32
         assert (array is x) == (make is SAME[0])  # not even copied
         np.testing.assert_array_equal(array, x)
