@@ -93,6 +93,9 @@ def layer_from_keras(entry: Any, where: str, callers: Collection[str] = ()) -> L
     config = {
         key: plain(value) for key, value in arguments.items() if key != "dtype" and not changes_nothing(key, value)
     }
+    activation = config.get("activation")
+    if isinstance(activation, dict) and activation.get("class_name") not in callers:
+        config["activation"] = equivalents.activation(activation)
     shape = config.pop("batch_input_shape", config.pop("batch_shape", None))
     if shape is not None:
         config["batch_shape"] = any_batch(shape)

@@ -19,6 +19,7 @@ from minicnn.layers import (
     ReLU,
     SeparableConv2D,
 )
+from minicnn.saving import dialects
 from tests.saving.models import same_weights, small
 
 
@@ -384,3 +385,28 @@ def test_kernels_of_theano_are_turned(tmp_path):
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0][::-1, ::-1])
     for ours, theirs in zip(loaded.get_weights()[1:], model.get_weights()[1:], strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("layer", "activation"),
+    [
+        ({"class_name": "LeakyReLU", "config": {"name": "l", "alpha": 0.2}}, activations.LeakyRelu(0.2)),
+        ({"class_name": "LeakyReLU", "config": {"negative_slope": 0.1}}, activations.LeakyRelu(0.1)),
+        ({"class_name": "LeakyReLU", "config": {}}, activations.LeakyRelu(0.3)),
+        ({"class_name": "ELU", "config": {"alpha": 0.5}}, activations.Elu(0.5)),
+        ({"class_name": "ReLU", "config": {"max_value": None, "negative_slope": 0.0}}, activations.relu),
+        ({"class_name": "Softmax", "config": {"axis": -1, "trainable": True}}, activations.softmax),
+    ],
+)
+def test_a_layer_in_the_place_of_an_activation(layer, activation):
+    entry = dialects.layer_from_keras({"class_name": "Dense", "config": {"units": 3, "activation": layer}}, "layer 0")
+    made = activations.get(entry.config["activation"])
+    assert (type(made), made.get_config()) == (type(activation), activation.get_config())
+
+
+@pytest.mark.parametrize("config", [{"max_value": 6.0}, {"threshold": 1.0}])
+def test_a_layer_that_no_activation_computes_is_named(config):
+    layer = {"class_name": "ReLU", "config": config}
+    entry = dialects.layer_from_keras({"class_name": "Dense", "config": {"units": 3, "activation": layer}}, "layer 0")
+    with pytest.raises(ConfigError, match="activation: unknown name 'ReLU'"):
+        activations.get(entry.config["activation"])

@@ -290,3 +290,26 @@ def test_keras_goes_on_with_a_schedule_where_it_was(tmp_path, schedule):
         theirs = in_keras(tmp_path / "m.keras")
     assert int(theirs.optimizer.iterations) == model.optimizer.iterations > 4
     assert_next_step_alike(model, theirs, x.astype(np.float32), y)
+
+
+@pytest.mark.parametrize("ending", [".h5", ".keras"])
+def test_layers_as_activations(tmp_path, ending):
+    """Conv2D(..., activation=LeakyReLU(0.1)), as Keras takes it."""
+    kinds = keras.layers
+    theirs = keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            kinds.Conv2D(4, 3, activation=kinds.LeakyReLU(0.1)),
+            kinds.Conv2D(4, 3, activation=kinds.ReLU()),
+            kinds.Flatten(),
+            kinds.Dense(5, activation=kinds.ELU(0.5)),
+            kinds.Dense(3, activation=kinds.Softmax()),
+        ]
+    )
+    theirs.save(tmp_path / f"m{ending}")
+    ours = load_model(tmp_path / f"m{ending}")
+    assert [layer.activation.name for layer in ours.layers if hasattr(layer, "activation")] == [
+        *("leaky_relu", "relu", "elu", "softmax")
+    ]
+    x = np.random.default_rng(0).standard_normal((5, 6, 6, 2)).astype(np.float32)
+    np.testing.assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), rtol=0, atol=1e-6)
