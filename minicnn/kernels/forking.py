@@ -19,10 +19,12 @@ def _before_fork() -> None:
 
     Control-C ends the waiting, and the fork goes on: Python passes over what is raised here.
     """
-    numbas = getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
-    for lock in [compile_lock] if numbas is None else [compile_lock, numbas]:
-        lock.acquire()
-        _held.append(lock)
+    compile_lock.acquire()
+    _held.append(compile_lock)
+    numbas = getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)  # imported under ours
+    if numbas is not None:
+        numbas.acquire()
+        _held.append(numbas)
 
 
 def _after_fork() -> None:

@@ -7,7 +7,7 @@ code that stands for it in compiled kernels.
 """
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -276,8 +276,10 @@ def pooled_tiling_for(itemsize: int) -> Tiling | None:
 
 def with_transforms(tiling: Tiling, itemsize: int) -> Tiling:
     """The tiling that tiling_for gave, for kernels that call tile_transform as well."""
-    machine_code, _ = _compiling_modules()
-    machine_code.provide("transform", itemsize)
+    with compile_lock:
+        from minicnn.kernels import machine_code
+
+        machine_code.provide("transform", itemsize)
     return tiling
 
 
@@ -287,27 +289,24 @@ def update_rank(itemsize: int) -> int:
 
     Kernels take it as an argument, so that none runs before the machine code that it calls is there.
     """
-    machine_code, vector_unit = _compiling_modules()
-    unit = vector_unit.vector_unit()
-    assert unit is not None
-    machine_code.provide("update", itemsize)
+    with compile_lock:
+        from minicnn.kernels import machine_code, vector_unit
+
+        unit = vector_unit.vector_unit()
+        assert unit is not None
+        machine_code.provide("update", itemsize)
     return unit.rank
 
 
 def _tiling(name: str, itemsize: int) -> Tiling | None:
-    machine_code, vector_unit = _compiling_modules()
-    unit = vector_unit.vector_unit()
-    if unit is None:
-        return None
-    machine_code.provide(name, itemsize)
+    with compile_lock:  # from the import of Numba on, no fork comes in between
+        from minicnn.kernels import machine_code, vector_unit
+
+        unit = vector_unit.vector_unit()
+        if unit is None:
+            return None
+        machine_code.provide(name, itemsize)
     lanes = unit.width // itemsize
     rows = unit.rows if name == "tile" else unit.pooled
     limits = (*rows, 0, 0, 0)
     return Tiling(lanes, limits[0], limits[1], limits[2], limits[3], lanes * len(rows))
-
-
-def _compiling_modules() -> tuple[Any, Any]:
-    """machine_code and vector_unit, which import Numba: under the lock, so that no fork comes in between."""
-    with compile_lock:
-        from minicnn.kernels import machine_code, vector_unit
-    return machine_code, vector_unit

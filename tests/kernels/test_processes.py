@@ -141,7 +141,7 @@ checker = threading.Thread(target=lambda: free.extend(lock.acquire() for lock in
 checker.daemon = True
 checker.start()
 checker.join(60)
-print(len(free))
+print(len(free), flush=True)
 os._exit(0)
 """
 
