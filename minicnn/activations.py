@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from minicnn.arguments import finite_number, refuse, refuse_unknown
-from minicnn.errors import ShapeError
 from minicnn.kernels import NUMPY, KernelSet
 from minicnn.kernels.activation import SELU_ALPHA, SELU_SCALE
-from minicnn.lending import not_the_callers, to_read
+from minicnn.lending import conforming, not_the_callers, to_read
 from minicnn.lookup import resolve, table_of
 from minicnn.naming import snake_case
 from minicnn.typing import Array, Config
@@ -50,22 +49,16 @@ class Activation:
         """value, computed by this set of kernels; the built-in activations have one in each."""
         lent = to_read(x)
         y = self.value(lent)
-        return self._checked(x if y is lent else y, x, "value")
+        return self._conforming(x if y is lent else y, x, "value")
 
     def backward(self, dy: Array, x: Array, y: Array, kernels: KernelSet) -> Array:
         """gradient, computed by this set of kernels."""
         dx = self.gradient(dy, to_read(x), to_read(y))
-        checked = self._checked(dx, x, "gradient")
+        checked = self._conforming(dx, x, "gradient")
         return checked if dx is dy else not_the_callers(checked, dx)
 
-    def _checked(self, result: Any, x: Array, method: str) -> Array:
-        """What a method of the caller's returned, in x's dtype. Raises ShapeError unless it has x's shape."""
-        if np.shape(result) != x.shape:
-            raise ShapeError(
-                f"{self.name}: {method} returned shape {np.shape(result)} where {x.shape} is due; "
-                "return one number for each of x."
-            )
-        return np.asarray(result, x.dtype)
+    def _conforming(self, result: Any, x: Array, method: str) -> Array:
+        return conforming(result, x.shape, x.dtype, f"{self.name}: {method}", "return one number for each of x")
 
     def __call__(self, x: Any, **unknown: Any) -> Array:
         """The activation of an array, as Keras's functions are called: relu(x)."""

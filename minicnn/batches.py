@@ -178,7 +178,7 @@ class IterableBatches:
         self.shuffle, self.seed = shuffle is True and not isinstance(source, (list, tuple)), seed
         self.passes = 0
         self.goes_on = steps is not None
-        self.steps = steps if steps is not None else _length(source)
+        self.steps = steps if steps is not None else length(source)
         self._iterator: Iterator[Any] | None = None
         self.exhausted = False
         self.drawn: list[int] = []
@@ -210,11 +210,6 @@ class IterableBatches:
         """Whether the source can be gone through only once."""
         return isinstance(self.source, Iterator)
 
-    @property
-    def by_number(self) -> bool:
-        """Whether the source is a list or a Sequence."""
-        return hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__")
-
     def _tell(self, hook: str) -> None:
         if hasattr(self.source, hook):
             getattr(self.source, hook)()
@@ -222,10 +217,11 @@ class IterableBatches:
     def _start(self) -> Iterator[Any]:
         if self.one_shot:
             return iter(self.source)
+        by_number = hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__")
         if not self.goes_on:
-            return self._by_number() if self.by_number else iter(self.source)
+            return self._by_number() if by_number else iter(self.source)
         if self._iterator is None:
-            self._iterator = self._by_number() if self.by_number else self._over_and_over()
+            self._iterator = self._by_number() if by_number else self._over_and_over()
         return self._iterator
 
     def _by_number(self) -> Iterator[Any]:
@@ -263,10 +259,13 @@ class IterableBatches:
         return Batch(np.ascontiguousarray(x, self.dtype), y, weight)
 
 
-def _length(source: Any) -> int | None:
-    """len() of a source that knows it: some have the method and raise TypeError."""
+def length(batches: Any) -> int | None:
+    """The number of batches in an epoch, of a source or of one of the classes above, if it is known.
+
+    Some sources have __len__ and raise TypeError.
+    """
     try:
-        return len(source)
+        return len(batches)
     except TypeError:
         return None
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches, is_batch_source, limited
+from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches, is_batch_source, length, limited
 from minicnn.callbacks import CallbackList, History
 from minicnn.checks import optional_count
 from minicnn.errors import DataError, MinicnnError, NotBuiltError, NotCompiledError
@@ -183,9 +183,9 @@ class Evaluator(Feeding):
         samples there are in all, and on whether a callback has its turn between batches.
 
         batch_size: 32 if None, or with steps so many that these are all samples. x may also be an iterable of batches,
-        steps of them. Another thread must not change the weights meanwhile: some
-        batches may be computed with parts of both. A callback that sets stop_predicting ends the calls of all threads.
-        Raises NotBuiltError before the model has weights.
+        steps of them. Another thread must not change the weights meanwhile: some batches may be computed with parts of
+        both. A callback that sets stop_predicting ends the calls of all threads. Raises NotBuiltError before the model
+        has weights.
         """
         self._need_built("predict")
         level = verbosity(verbose, "predict")
@@ -335,11 +335,3 @@ def returned(logs: Logs, return_dict: bool) -> Any:
         return logs
     values = list(logs.values())
     return values[0] if len(values) == 1 else values
-
-
-def length(batches: Batches) -> int | None:
-    """The number of batches in an epoch, if it is known."""
-    try:
-        return len(batches)
-    except TypeError:
-        return None

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.typing import Array
+from minicnn.errors import ShapeError
+from minicnn.typing import Array, Shape
 
 
 def to_read(array: Array) -> Array:
@@ -14,6 +15,14 @@ def to_read(array: Array) -> Array:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def conforming(array: Any, shape: Shape, dtype: Any, owner: str, remedy: str) -> Array:
+    """What the caller's code, `owner`, returned, as kernels read it, which would copy another each anew: C-contiguous,
+    aligned, of this dtype. Raises ShapeError unless it has this shape."""
+    if np.shape(array) != shape:
+        raise ShapeError(f"{owner} returned shape {np.shape(array)} where {shape} is due; {remedy}.")
+    return np.require(array, dtype, ("C", "A"))
 
 
 def not_the_callers(checked: Array, returned: Any) -> Array:

@@ -125,8 +125,9 @@ class Sequential(LayerStack):
                     f"Sequential: from_config takes layers as dicts of 'class_name' and 'config', got {entry!r}."
                 )
         dtypes = [entry["config"].get("dtype") for entry in config["layers"] if entry["class_name"] != "InputLayer"]
-        if "dtype" not in kwargs and any(dtypes):
-            kwargs["dtype"] = next(filter(None, dtypes))  # layers of another dtype are refused
+        stated = next(filter(None, dtypes), None)
+        if stated is not None:
+            kwargs.setdefault("dtype", stated)  # layers of another dtype are refused
         model = cls(name=config.get("name"), **kwargs)
         for entry in config["layers"]:
             model.add(make_layer(LayerEntry(entry["class_name"], dict(entry["config"])), dict(custom_objects or {})))

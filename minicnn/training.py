@@ -8,11 +8,11 @@ from itertools import islice
 from typing import Any
 
 from minicnn import losses, optimizers
-from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches
+from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches, length
 from minicnn.callbacks import CallbackList, History
 from minicnn.checks import optional_count
 from minicnn.errors import ConfigError, DataError, ShapeError
-from minicnn.evaluation import Evaluator, labels_of, length, returned
+from minicnn.evaluation import Evaluator, labels_of, returned
 from minicnn.geometry import positive_int
 from minicnn.layers import Run
 from minicnn.layers.base import batched
@@ -144,9 +144,9 @@ class Trainer(Evaluator):
         epoch.
 
         x: samples (N, ...) of any real dtype, or an iterable of (x, y) or (x, y, sample_weight) batches.
-        y: labels (N, ...) as the loss takes them. batch_size: 32 if None, or with
-        steps_per_epoch so many that an epoch has all samples.
-        verbose: 0 silent, 1 a bar, 2 a line an epoch. validation_split: this part of x, the last, is held out.
+        y: labels (N, ...) as the loss takes them. batch_size: 32 if None, or with steps_per_epoch so many that an epoch
+        has all samples. verbose: 0 silent, 1 a bar, 2 a line an epoch. validation_split: this part of x, the last, is
+        held out.
         validation_data: (x, y), (x, y, sample_weight) or an iterable of batches. validation_steps: so many of them each
         time, the first ones, or a generator's next. shuffle: True, False or "batch"; of batches, only those of a
         Sequence are shuffled.

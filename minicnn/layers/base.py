@@ -11,6 +11,7 @@ import numpy as np
 from minicnn.arguments import refuse
 from minicnn.errors import ConfigError, DataError, NotBuiltError, ShapeError
 from minicnn.kernels import NUMBA, KernelSet
+from minicnn.lending import conforming
 from minicnn.naming import automatic_name
 from minicnn.typing import Array, Config, Shape
 
@@ -208,13 +209,11 @@ class Layer:
     ) -> Array:
         """What the initializer, which may be the caller's, makes for an array of this name. Raises ShapeError unless it
         has this shape."""
-        values = initializer(shape, dtype, rng)
-        if np.shape(values) != shape:
-            raise ShapeError(
-                f"{self}: {name}: {type(initializer).__name__} returned shape {np.shape(values)} where {shape} is due; "
-                "make it return the shape that it is called with."
-            )
-        return np.array(values, dtype, order="C")  # a copy: the caller may keep what it returned
+        owner = f"{self}: {name}: {type(initializer).__name__}"
+        remedy = "make it return the shape that it is called with"
+        values = conforming(initializer(shape, dtype, rng), shape, dtype, owner, remedy)
+        ours = type(initializer).__module__.startswith("minicnn.")
+        return values if ours else values.copy()  # the caller may keep what it returned
 
     def weights(self) -> dict[str, Array]:
         """Every array that is saved, in Keras's order: parameters, then state."""

@@ -12,14 +12,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeGuard, TypeVar
 
-import numpy as np
-
 from minicnn.activations import Activation, softmax
-from minicnn.errors import ConfigError, ShapeError
+from minicnn.errors import ConfigError
 from minicnn.layers import LAYERS, ActivatedLayer, Layer, Run, Softmax
 from minicnn.layers import Activation as ActivationLayer
 from minicnn.layers.base import two_results
-from minicnn.lending import not_the_callers, to_read
+from minicnn.lending import conforming, not_the_callers, to_read
 from minicnn.losses import Loss
 from minicnn.steps.convolution import convolution_rule
 from minicnn.steps.dense import dense_rule
@@ -77,7 +75,7 @@ class CallersLayerStep(LayerStep):
         lent = to_read(x)
         y, saved = two_results(super().forward(lent, run), self.layer)
         shape = (len(x), *self.layer.output_shape(x.shape[1:]))
-        y = _conforming(x if y is lent else y, shape, x.dtype, f"{self.layer}: forward", "make output_shape say so")
+        y = conforming(x if y is lent else y, shape, x.dtype, f"{self.layer}: forward", "make output_shape say so")
         return y, (x.shape, saved)
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
@@ -85,7 +83,7 @@ class CallersLayerStep(LayerStep):
         dx = super().backward(dy, saved, run, need_dx)
         if not need_dx:
             return None
-        checked = _conforming(dx, x_shape, dy.dtype, f"{self.layer}: backward", "dx has the shape of x")
+        checked = conforming(dx, x_shape, dy.dtype, f"{self.layer}: backward", "dx has the shape of x")
         return checked if dx is dy else not_the_callers(checked, dx)
 
     def __str__(self) -> str:
@@ -94,16 +92,6 @@ class CallersLayerStep(LayerStep):
 
 def _is_ours(layer: Layer) -> bool:
     return type(layer) is LAYERS.get(type(layer).__name__)
-
-
-def _conforming(array: Any, shape: tuple[int, ...], dtype: Any, owner: str, remedy: str) -> Array:
-    """The array as kernels read it, which would copy another each anew: C-contiguous, aligned, of this dtype.
-
-    Raises ShapeError unless it has this shape.
-    """
-    if np.shape(array) != shape:
-        raise ShapeError(f"{owner} returned shape {np.shape(array)} where {shape} is due; {remedy}.")
-    return np.require(array, dtype, ("C", "A"))
 
 
 @dataclass(frozen=True)
@@ -119,7 +107,7 @@ class LogitsStep(LayerStep):
             return x, None
         z, saved = self.layer.linear(x if _is_ours(self.layer) else to_read(x), run.at(self.position))
         shape = (len(x), *self.layer.output_shape(x.shape[1:]))
-        return _conforming(z, shape, x.dtype, f"{self.layer}: linear", "make output_shape say so"), (x.shape, saved)
+        return conforming(z, shape, x.dtype, f"{self.layer}: linear", "make output_shape say so"), (x.shape, saved)
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:
         if not isinstance(self.layer, ActivatedLayer):
@@ -128,7 +116,7 @@ class LogitsStep(LayerStep):
         dx = self.layer.linear_backward(dy, saved, run.at(self.position), need_dx)
         if not need_dx:
             return None
-        checked = _conforming(dx, x_shape, dy.dtype, f"{self.layer}: linear_backward", "dx has the shape of x")
+        checked = conforming(dx, x_shape, dy.dtype, f"{self.layer}: linear_backward", "dx has the shape of x")
         return checked if _is_ours(self.layer) else not_the_callers(checked, dx)
 
     def __str__(self) -> str:

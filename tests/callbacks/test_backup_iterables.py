@@ -98,24 +98,18 @@ def test_iterables(tmp_path, source, save_freq, interruption):
     )
 
 
-def test_a_generator_that_ends_before_its_epochs(tmp_path):
-    """Training ends in the third epoch, with a warning; interrupted and taken up again it does so as well."""
+@pytest.mark.parametrize(
+    ("batches", "epoch", "second"), [(8, 3, ("on_train_batch_end", 2)), (6, 2, ("on_train_end", 1))]
+)
+def test_a_generator_that_ends_before_its_epochs(tmp_path, batches, epoch, second):
+    """Within an epoch or with it. Training ends with a warning; interrupted and taken up again it does so as well."""
 
     def fit():
-        return {"x": augmented(batches=8), "steps_per_epoch": 3, "verbose": 0}
+        return {"x": augmented(batches=batches), "steps_per_epoch": 3, "verbose": 0}
 
-    with pytest.warns(MinicnnWarning, match="x ran out of batches in epoch 3 of 5 and training ends"):
-        model = check(tmp_path, new_model, [("on_epoch_end", 2), ("on_train_batch_end", 2)], fit=fit, epochs=5)
-    assert model.optimizer.iterations == 8
-
-
-def test_a_generator_that_ends_with_an_epoch(tmp_path):
-    def fit():
-        return {"x": augmented(batches=6), "steps_per_epoch": 3, "verbose": 0}
-
-    with pytest.warns(MinicnnWarning, match="x ran out of batches in epoch 2 of 5 and training ends"):
-        model = check(tmp_path, new_model, [("on_epoch_end", 2), ("on_train_end", 1)], fit=fit, epochs=5)
-    assert model.optimizer.iterations == 6
+    with pytest.warns(MinicnnWarning, match=f"x ran out of batches in epoch {epoch} of 5 and training ends"):
+        model = check(tmp_path, new_model, [("on_epoch_end", 2), second], fit=fit, epochs=5)
+    assert model.optimizer.iterations == batches
 
 
 def test_a_training_that_stopped_within_an_epoch_is_done(tmp_path):

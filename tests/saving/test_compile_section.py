@@ -27,7 +27,9 @@ class Heaviest(Largest):
     """Another class, for weighted metrics."""
 
 
-class Halving(schedules.LearningRateSchedule):
+class HalvingRate:
+    """The methods of a schedule, for minicnn and for Keras."""
+
     def __init__(self, first):
         self.first = first
 
@@ -36,6 +38,10 @@ class Halving(schedules.LearningRateSchedule):
 
     def get_config(self):
         return {"first": self.first}
+
+
+class Halving(HalvingRate, schedules.LearningRateSchedule):
+    pass
 
 
 FUNCTIONS = {

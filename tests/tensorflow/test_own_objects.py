@@ -7,19 +7,12 @@ import pytest
 from minicnn import Sequential, layers, losses, metrics, optimizers
 from minicnn.models import model_from_json
 from tests.saving.models import Scale, data, small
-from tests.saving.test_compile_section import Halving, Heaviest, scaled_error
+from tests.saving.test_compile_section import Halving, HalvingRate, Heaviest, scaled_error
 from tests.saving.test_round_trip import Largest
 
 
-class KerasHalving(keras.optimizers.schedules.LearningRateSchedule):
-    def __init__(self, first):
-        self.first = first
-
-    def __call__(self, step):
-        return self.first * 0.5**step
-
-    def get_config(self):
-        return {"first": self.first}
+class KerasHalving(HalvingRate, keras.optimizers.schedules.LearningRateSchedule):
+    pass
 
 
 class KerasLargest(keras.metrics.Metric):
