@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -116,15 +117,14 @@ class Evaluator(Feeding):
         wanted = calls.wants("on_test_batch_end")
         if isinstance(batches, ArrayBatches):  # checked before, but perhaps before the input shape was known
             self.check_input(batches.x.shape[1:], "fit: validation_data" if prefix else "evaluate")
-        run = Run(self.kernels, keep=False)
-        if not prefix:  # a validation leaves the memory that this takes to fit
-            run = self._run_of_all(batches, calls, ("on_test_batch_begin", "on_test_batch_end"))
+        _, loss_function = self._need_compiled("evaluate")
         calls.on_test_begin()
         if progress is not None:
             progress.start("Evaluate")
-        for number, batch in enumerate(batches.epoch()):
-            calls.on_test_batch_begin(number)
-            loss, y_pred = self._test_step(batch, run)
+        # A validation leaves the memory that batches together take to fit.
+        outputs = self._outputs(batches, loss_function, calls, "test", together=not prefix)
+        for number, (batch, output) in enumerate(outputs):
+            loss, y_pred = self._test_step(batch, output)
             scores = scores or self._scores(batch.y, y_pred)
             scores.update(loss, labels_of(batch), y_pred, batch.sample_weight)
             calls.on_test_batch_end(number, scores.logs() if wanted else None)
@@ -147,11 +147,11 @@ class Evaluator(Feeding):
         calls.on_test_end(scores.logs())
         return scores.logs(prefix)
 
-    def _test_step(self, batch: Batch, run: Run) -> tuple[float, Array]:
+    def _test_step(self, batch: Batch, output: Array) -> tuple[float, Array]:
+        """The batch's loss, penalties included, and its predictions, from the output of the plan."""
         optimizer, loss = self._need_compiled("evaluate")
         plan = self._plan(loss)
         assert plan.loss is not None
-        output = plan.predict(batch.x, run)
         y_true = plan.loss.align(labels_of(batch), output)
         sample_losses, _ = plan.loss.value_and_gradient(y_true, output, self.kernels)
         penalty = self._packed(optimizer).penalty(self.kernels)
@@ -160,11 +160,12 @@ class Evaluator(Feeding):
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss (and metrics) of one batch in inference mode; returned as by train_on_batch."""
-        self._need_compiled("test_on_batch")
+        _, loss_function = self._need_compiled("test_on_batch")
         self._need_built("test_on_batch")
         batch = self._one_batch(x, y, sample_weight, "test_on_batch")
         with self._engine():
-            loss, y_pred = self._test_step(batch, Run(self.kernels, keep=False))
+            output = self._plan(loss_function).predict(batch.x, Run(self.kernels, keep=False))
+            loss, y_pred = self._test_step(batch, output)
         return returned(self._scored(loss, batch, y_pred), return_dict)
 
     # -- predict
@@ -182,7 +183,8 @@ class Evaluator(Feeding):
         The last digits of an output may depend on the size of its batch and on the other samples in it, on how many
         samples there are in all, and on whether a callback has its turn between batches.
 
-        batch_size: 32 if None, or with steps so many that these are all samples. x may also be an iterable of batches,
+        batch_size: 32 if None, or with steps so many that these are all samples. Where nothing has its turn between
+        batches of an array, several small ones are computed at once. x may also be an iterable of batches,
         steps of them. Another thread must not change the weights meanwhile: some batches may be computed with parts of
         both. A callback that sets stop_predicting ends the calls of all threads. Raises NotBuiltError before the model
         has weights.
@@ -200,16 +202,14 @@ class Evaluator(Feeding):
         total = length(batches)
         calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=total)
         progress = Progress(level, total)
-        run = self._run_of_all(batches, calls, ("on_predict_batch_begin", "on_predict_batch_end"))
         self.stop_predicting = False
         outputs = []
         with self._engine(passes=total):
             calls.on_predict_begin()
             progress.start("Predict")
-            for number, batch in enumerate(batches.epoch()):
-                calls.on_predict_batch_begin(number)
-                outputs.append(self._plan(None).predict(batch.x, run))
-                calls.on_predict_batch_end(number, {"outputs": outputs[-1]})
+            for number, (_, output) in enumerate(self._outputs(batches, None, calls, "predict")):
+                outputs.append(output)
+                calls.on_predict_batch_end(number, {"outputs": output})
                 progress.advance()
                 if self.stop_predicting:
                     break
@@ -220,15 +220,32 @@ class Evaluator(Feeding):
             return np.empty((0, *self.output_shape_for(self.layers[0].input_shape)), self.dtype)
         return np.concatenate(outputs)
 
-    def _run_of_all(self, batches: Batches, calls: CallbackList, hooks: tuple[str, str]) -> Run:
-        """The run of all batches of predict or evaluate: steps keep what they make of the weights for the next batch,
-        unless code of the caller's has its turn in between (callbacks by these hooks) and may change them."""
-        run = Run(self.kernels, keep=False)
-        if not isinstance(batches, ArrayBatches) or len(batches) < 2 or calls.runs_code_in(*hooks):
-            return run
-        if self._plan(None).has_callers_layers:
-            return run
-        return replace(run, made={}, samples=len(batches.x))
+    def _outputs(
+        self, batches: Batches, loss: Loss | None, calls: CallbackList, kind: str, together: bool = True
+    ) -> Iterator[tuple[Batch, Array]]:
+        """Each batch with the output of the plan for this loss. kind: "test" or "predict", of the callbacks' hooks.
+
+        together: let small batches go through the plan together, and the steps keep what they make of the weights for
+        the next ones, where no code of the caller's has its turn in a pass or between batches.
+        """
+        run, begin = Run(self.kernels, keep=False), f"on_{kind}_batch_begin"
+        if (
+            not together
+            or not isinstance(batches, ArrayBatches)
+            or len(batches) < 2
+            or calls.runs_code_in(begin, f"on_{kind}_batch_end")
+            or self._plan(None).has_callers_layers
+        ):
+            for number, batch in enumerate(batches.epoch()):
+                getattr(calls, begin)(number)
+                yield batch, self._plan(loss).predict(batch.x, run)
+            return
+        run = replace(run, made={}, samples=len(batches.x))
+        for several in batches.together().epoch():
+            output = self._plan(loss).predict(several.x, run)
+            for start in range(0, len(output), batches.batch_size):
+                rows = slice(start, start + batches.batch_size)
+                yield several.part(rows), output[rows]
 
     def predict_on_batch(self, x: Any) -> Array:
         """The outputs for one batch."""

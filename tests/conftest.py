@@ -60,3 +60,9 @@ def threads():
     before = get_num_threads()
     yield set_num_threads
     set_num_threads(before)
+
+
+@pytest.fixture
+def batches_apart(monkeypatch):
+    """predict and evaluate compute each batch of an array alone, so that the bits are those of the same batches."""
+    monkeypatch.setattr("minicnn.batches.TOGETHER", 1)

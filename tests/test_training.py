@@ -154,7 +154,7 @@ def test_stop_training(hook, epochs, steps):
     assert model.fit(X, Y, epochs=2, **QUIET).epoch == [0, 1]  # a new fit starts unstopped
 
 
-def test_a_callback_ends_evaluate_and_predict():
+def test_a_callback_ends_evaluate_and_predict(batches_apart):
     class Stop(Callback):
         def on_test_batch_end(self, batch, logs=None):
             self.model.stop_evaluating = batch == 1

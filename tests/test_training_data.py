@@ -174,7 +174,7 @@ def endless():
     [(lambda: batches(), None), (Batches, None), (Iterable, None), (Iterable, 3), (endless, 3)],
     ids=["list", "sequence", "iterable", "iterable with steps", "generator"],
 )
-def test_iterables_of_batches_train_as_arrays_do(source, steps):
+def test_iterables_of_batches_train_as_arrays_do(source, steps, batches_apart):
     reference, model = new_model(), new_model()
     expected = reference.fit(X, Y, epochs=2, shuffle=False, **QUIET)
     history = model.fit(source(), steps_per_epoch=steps, epochs=2, shuffle=False, verbose=0)
@@ -217,7 +217,7 @@ def test_an_iterable_that_gives_itself_only_once(steps):
     assert len(history.epoch) == (1 if steps is None else 2)
 
 
-def test_a_source_whose_length_is_not_known():
+def test_a_source_whose_length_is_not_known(batches_apart):
     """It has the method, which raises TypeError, as PyTorch's DataLoader of a stream and tf.data have it."""
 
     class Stream(Iterable):
@@ -233,7 +233,7 @@ def test_a_source_whose_length_is_not_known():
 
 
 @pytest.mark.parametrize("source", [batches, Iterable, Batches], ids=["list", "iterable", "sequence"])
-def test_every_validation_of_some_steps_is_of_the_same_batches(source):
+def test_every_validation_of_some_steps_is_of_the_same_batches(source, batches_apart):
     model = untrained_model()
     history = model.fit(X, Y, epochs=4, validation_data=source(), validation_steps=2, **QUIET)
     expected = model.evaluate(X[:16], Y[:16], batch_size=8, verbose=0)
@@ -264,7 +264,7 @@ def test_batches_with_weights_and_validation_by_an_iterable():
     assert history.history == expected.history
 
 
-def test_predict_on_batches():
+def test_predict_on_batches(batches_apart):
     model = new_model()
     want = model.predict(X, batch_size=8, verbose=0)
     np.testing.assert_array_equal(model.predict([(x,) for x, _ in batches()], verbose=0), want)

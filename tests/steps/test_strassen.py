@@ -276,7 +276,7 @@ def test_evaluate_does_as_predict_and_a_validation_leaves_its_memory_to_fit(mode
     assert products == [500] * 8 + [102]
 
 
-def test_few_samples_limited_steps_and_single_batches_are_left_to_the_other_step(model, products):
+def test_few_samples_limited_steps_and_single_batches_are_left_to_the_other_step(model, products, batches_apart):
     some = model.predict(X[: SAMPLES - 1], batch_size=1000, verbose=0)
     limited = model.predict(X, batch_size=1000, steps=3, verbose=0)
     model.predict(X, batch_size=len(X), verbose=0)

@@ -286,7 +286,7 @@ def test_weights_are_transformed_once_for_the_batches_of_a_call_and_anew_for_the
 @pytest.mark.parametrize(
     ("images", "batch_size", "calls"), [(PREDICTING_FROM + 1, 12, 4), (PREDICTING_FROM - 1, 12, 0)]
 )
-def test_images_of_all_batches_count_and_one_left_over_goes_another_way(images, batch_size, calls, ways):
+def test_images_of_all_batches_count_and_one_left_over_goes_another_way(images, batch_size, calls, ways, batches_apart):
     model = predicting()
     y = model.predict(X[:images], batch_size=batch_size, verbose=0)
     assert ways == ["toeplitz_forward"] * calls
@@ -305,7 +305,7 @@ def evaluate(model, **arguments):
     return model.evaluate(X, np.zeros_like(X), batch_size=PREDICTING_FROM, verbose=0, **arguments)
 
 
-def test_evaluate_transforms_weights_once_too(evaluated, ways, monkeypatch):
+def test_evaluate_transforms_weights_once_too(evaluated, ways, batches_apart, monkeypatch):
     made, own = [], toeplitz.toeplitz_weights
     monkeypatch.setattr(toeplitz, "toeplitz_weights", lambda *args: (made.append(1), own(*args))[1])
     before = evaluate(evaluated)
