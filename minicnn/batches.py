@@ -25,7 +25,8 @@ class Batch(NamedTuple):
 
     def part(self, rows: slice) -> Batch:
         """These samples of it."""
-        return Batch(*(None if array is None else array[rows] for array in self))
+        y, weight = (None if array is None else array[rows] for array in (self.y, self.sample_weight))
+        return Batch(self.x[rows], y, weight)
 
 
 def as_numeric(data: Any, name: str) -> Array:

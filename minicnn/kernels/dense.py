@@ -33,6 +33,10 @@ TASKS = 8
 BLOCKS = 4
 """Blocks of samples, one thread each, and partial sums of the kernel's gradient."""
 
+ROWS = 16
+"""Samples of a block at least, where each has such sums to write and to add: 32 samples through a layer 400x120 take
+65 µs back in two blocks and 95 in four."""
+
 
 @inlined
 def add_slots(partial: Array, total: Array) -> None:
@@ -165,7 +169,7 @@ def dense_few(x: Array, kernel: Array, bias: Array, code: int) -> Array:
 def dense_backward_blocked(
     dy: Array, y: Array, x: Array, kernel: Array, code: int, dkernel: Array, dbias: Array, need_dx: bool
 ) -> Array:
-    """The derivatives of dense_blocked in the same blocks: dz = dy · f'(z), then dense_backward_numpy on the block.
+    """The derivatives of dense_blocked in blocks of samples: dz = dy · f'(z), then dense_backward_numpy on the block.
 
     Each block has its own partial sums of dkernel and dbias, which are added in order. Overwrites dkernel and
     dbias; returns dx, or an empty array unless need_dx. dy may be y where the activation is linear.
@@ -173,7 +177,7 @@ def dense_backward_blocked(
     n, inputs = x.shape
     outputs = kernel.shape[1]
     dz, dx = np.empty((n, outputs), x.dtype), np.empty((n, inputs) if need_dx else (0, 0), x.dtype)
-    blocks = max(1, min(BLOCKS, n))
+    blocks = max(1, min(BLOCKS, n // ROWS))
     partial, sums = np.empty((blocks, inputs, outputs), x.dtype), np.zeros((blocks, outputs), x.dtype)
     for block in prange(blocks):
         first, last = block * n // blocks, (block + 1) * n // blocks

@@ -119,13 +119,15 @@ class Loss:
             )
         return losses
 
-    def weights(self, losses: Array, sample_weight: Array | None) -> tuple[Array, float]:
-        """The weight of each loss, and what their weighted sum is divided by.
+    def weights(self, losses: Array, sample_weight: Array | None) -> tuple[Any, float]:
+        """The weight of each loss, or of all, and what their weighted sum is divided by.
 
         sample_weight: (N,), (N, 1), of the losses' shape, or one number. Raises ShapeError for another shape. Keras's
         mean_with_sample_weight divides by the sum of the weights that were given, however many losses one is for.
         """
-        given = np.asarray(np.ones_like(losses) if sample_weight is None else sample_weight, losses.dtype)
+        if sample_weight is None:
+            return losses.dtype.type(1), 1.0 if self.reduction == "sum" else float(max(losses.size, 1))
+        given = np.asarray(sample_weight, losses.dtype)
         w = given[..., 0] if given.ndim == losses.ndim + 1 and given.shape[-1] == 1 else given
         w = w.reshape(w.shape + (1,) * (losses.ndim - w.ndim))
         if w.ndim != losses.ndim or any(w.shape[k] not in (1, losses.shape[k]) for k in range(w.ndim)):
