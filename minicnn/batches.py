@@ -17,7 +17,7 @@ from minicnn.typing import Array
 
 
 class Batch(NamedTuple):
-    """x (B, ...) in the model's dtype, y (B, ...) as given, sample_weight (B,) or None."""
+    """x (B, ...) in the model's dtype; y (B, ...) as given; sample_weight (B,), or (B, ...) of places, or None."""
 
     x: Array
     y: Array | None
@@ -65,10 +65,10 @@ def check_finite(array: Array, name: str, dtype: Any = None) -> None:
             raise DataError(f"{name}: holds {array[place]} at {place}; replace or drop such samples.")
 
 
-TOGETHER, TOGETHER_NUMBERS = 256, 1 << 20
-"""Samples up to which small batches go through a model together where it only predicts, and the numbers in them: a
-kernel starts two threads, reads its weights and comes back at each call. Batches of 32 are predicted in 0.6 to 0.8 of
-the time; beyond 256 samples little is left to gain, and 4 MB of samples are little memory."""
+TOGETHER, TOGETHER_NUMBERS = 256, 1 << 24
+"""Samples up to which small batches go through a model together where it only predicts, and the numbers that its
+largest layer makes of them: at each call a kernel starts two threads and reads its weights. Beyond 256 samples little
+is left to gain, and 64 MB for a layer's output are what the first layers of the sheet's models take for so many."""
 
 
 class ArrayBatches:
@@ -114,9 +114,12 @@ class ArrayBatches:
         assert x is not None
         return ArrayBatches(x, y, weight, self.batch_size, self.dtype, self.kernels)
 
-    def together(self) -> ArrayBatches:
-        """The same samples in the same order, with as many batches in one as may go through the model together."""
-        samples = min(TOGETHER, TOGETHER_NUMBERS // max(1, math.prod(self.x.shape[1:])))
+    def together(self, numbers: int) -> ArrayBatches:
+        """The same samples, unshuffled, with as many batches in one as may go through a model together.
+
+        numbers: the most that a layer of the model takes or makes of one sample.
+        """
+        samples = min(TOGETHER, TOGETHER_NUMBERS // max(1, numbers))
         size = self.batch_size * max(1, samples // self.batch_size)
         return ArrayBatches(self.x, self.y, self.sample_weight, size, self.dtype, self.kernels)
 

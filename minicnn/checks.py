@@ -46,8 +46,11 @@ def check_probabilities(labels: Array, owner: str) -> None:
         )
 
 
-def check_weights(sample_weight: Any, count: int, owner: str) -> Array | None:
-    """sample_weight as an array of one number a sample."""
+def check_weights(sample_weight: Any, count: int, owner: str, output_shape: Shape = ()) -> Array | None:
+    """sample_weight as an array of one number a sample, (N,), or of an output of several axes, one a place, (N, H, W).
+
+    output_shape: of one sample; its last axis is one loss's.
+    """
     if sample_weight is None:
         return None
     weights = as_numeric(sample_weight, f"{owner}: sample_weight")
@@ -55,12 +58,17 @@ def check_weights(sample_weight: Any, count: int, owner: str) -> Array | None:
         raise DataError(
             f"{owner}: x has {count} samples and sample_weight has shape {weights.shape}; give one weight each."
         )
-    if weights.shape not in ((count,), (count, 1)):
-        raise DataError(
-            f"{owner}: sample_weight must have shape ({count},), got {weights.shape}; give one weight for each sample."
-        )
     check_finite(weights, f"{owner}: sample_weight")
-    return weights.reshape(count)
+    if weights.shape in ((count,), (count, 1)):
+        return weights.reshape(count)
+    places = weights.shape[1:-1] if weights.shape[-1] == 1 and weights.ndim > len(output_shape) else weights.shape[1:]
+    if places != output_shape[: len(places)] or len(places) >= len(output_shape):
+        further = f", or one for each place of {output_shape[:-1]}" if len(output_shape) > 1 else ""
+        raise DataError(
+            f"{owner}: sample_weight must have shape ({count},), got {weights.shape}; give one weight for each "
+            f"sample{further}."
+        )
+    return weights.reshape(count, *places)
 
 
 def class_weights(class_weight: Any, sample_weight: Array | None, y: Array, output_shape: Shape) -> Array | None:
@@ -84,7 +92,8 @@ def class_weights(class_weight: Any, sample_weight: Array | None, y: Array, outp
     count = max(2, output_shape[-1], int(numbers.max(initial=0)) + 1)  # one output tells two classes apart
     weights: dict[int, float] = {}
     for number, weight in class_weight.items():
-        if not isinstance(number, (int, np.integer)) or not (0 <= number < count or number in classes):
+        whole = isinstance(number, (int, np.integer)) or (isinstance(number, (float, np.floating)) and number % 1 == 0)
+        if not whole or not (0 <= number < count or number in classes):
             raise ConfigError(
                 f"fit: class_weight names class {number!r}; classes are integers, and there are {count}, from 0 on."
             )

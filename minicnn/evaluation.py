@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import operator
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -88,9 +89,11 @@ class Evaluator(Feeding):
     ) -> Any:
         """Loss and metrics in inference mode: a float without metrics, else a list, or a dict with return_dict.
 
-        Arguments as in fit. The loss includes the regularizers' penalties. Another thread must not change the weights
-        meanwhile, as in predict, nor evaluate at once where compile was given metrics as objects, which hold the sums
-        (given by name, each call has its own), or where a callback sets stop_evaluating, which ends all.
+        Arguments as in fit. The loss includes the regularizers' penalties. Small batches are computed several at once,
+        as in predict, but not by fit for a validation, so that its last digits may differ. Another thread must not
+        change the weights meanwhile, as in predict, nor evaluate at once where compile was given metrics as objects,
+        which hold the sums (given by name, each call has its own), or where a callback sets stop_evaluating, which ends
+        all.
         """
         self._need_compiled("evaluate")
         self._need_built("evaluate")
@@ -117,16 +120,16 @@ class Evaluator(Feeding):
         wanted = calls.wants("on_test_batch_end")
         if isinstance(batches, ArrayBatches):  # checked before, but perhaps before the input shape was known
             self.check_input(batches.x.shape[1:], "fit: validation_data" if prefix else "evaluate")
-        _, loss_function = self._need_compiled("evaluate")
         calls.on_test_begin()
+        _, loss = self._need_compiled("evaluate")
         if progress is not None:
             progress.start("Evaluate")
         # A validation leaves the memory that batches together take to fit.
-        outputs = self._outputs(batches, loss_function, calls, "test", together=not prefix)
+        outputs = self._outputs(batches, loss, calls, "test", together=not prefix)
         for number, (batch, output) in enumerate(outputs):
-            loss, y_pred = self._test_step(batch, output)
+            value, y_pred = self._test_step(batch, output, loss)
             scores = scores or self._scores(batch.y, y_pred)
-            scores.update(loss, labels_of(batch), y_pred, batch.sample_weight)
+            scores.update(value, labels_of(batch), y_pred, batch.sample_weight)
             calls.on_test_batch_end(number, scores.logs() if wanted else None)
             if progress is not None:
                 progress.advance()
@@ -147,9 +150,9 @@ class Evaluator(Feeding):
         calls.on_test_end(scores.logs())
         return scores.logs(prefix)
 
-    def _test_step(self, batch: Batch, output: Array) -> tuple[float, Array]:
-        """The batch's loss, penalties included, and its predictions, from the output of the plan."""
-        optimizer, loss = self._need_compiled("evaluate")
+    def _test_step(self, batch: Batch, output: Array, loss: Loss) -> tuple[float, Array]:
+        """The batch's loss, penalties included, and its predictions, from the output of the plan for this loss."""
+        optimizer, _ = self._need_compiled("evaluate")
         plan = self._plan(loss)
         assert plan.loss is not None
         y_true = plan.loss.align(labels_of(batch), output)
@@ -160,13 +163,13 @@ class Evaluator(Feeding):
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss (and metrics) of one batch in inference mode; returned as by train_on_batch."""
-        _, loss_function = self._need_compiled("test_on_batch")
+        _, loss = self._need_compiled("test_on_batch")
         self._need_built("test_on_batch")
         batch = self._one_batch(x, y, sample_weight, "test_on_batch")
         with self._engine():
-            output = self._plan(loss_function).predict(batch.x, Run(self.kernels, keep=False))
-            loss, y_pred = self._test_step(batch, output)
-        return returned(self._scored(loss, batch, y_pred), return_dict)
+            output = self._plan(loss).predict(batch.x, Run(self.kernels, keep=False))
+            value, y_pred = self._test_step(batch, output, loss)
+        return returned(self._scored(value, batch, y_pred), return_dict)
 
     # -- predict
 
@@ -183,8 +186,9 @@ class Evaluator(Feeding):
         The last digits of an output may depend on the size of its batch and on the other samples in it, on how many
         samples there are in all, and on whether a callback has its turn between batches.
 
-        batch_size: 32 if None, or with steps so many that these are all samples. Where nothing has its turn between
-        batches of an array, several small ones are computed at once. x may also be an iterable of batches,
+        batch_size: 32 if None, or with steps so many that these are all samples. Where no code of the caller's has its
+        turn in between, small batches of an array are computed several at once: up to 256 samples, and as far as no
+        layer makes more than 64 MB of float32 of them. x may also be an iterable of batches,
         steps of them. Another thread must not change the weights meanwhile: some batches may be computed with parts of
         both. A callback that sets stop_predicting ends the calls of all threads. Raises NotBuiltError before the model
         has weights.
@@ -233,15 +237,19 @@ class Evaluator(Feeding):
             not together
             or not isinstance(batches, ArrayBatches)
             or len(batches) < 2
+            or self.kernels is not NUMBA  # NumPy's make columns of all images at once
             or calls.runs_code_in(begin, f"on_{kind}_batch_end")
-            or self._plan(None).has_callers_layers
+            or self._plan(None).runs_callers_code
         ):
             for number, batch in enumerate(batches.epoch()):
                 getattr(calls, begin)(number)
                 yield batch, self._plan(loss).predict(batch.x, run)
             return
         run = replace(run, made={}, samples=len(batches.x))
-        for several in batches.together().epoch():
+        numbers = max(
+            math.prod(layer.output_shape(layer.input_shape)) for layer in self.layers if layer.input_shape is not None
+        )
+        for several in batches.together(max(numbers, math.prod(batches.x.shape[1:]))).epoch():
             output = self._plan(loss).predict(several.x, run)
             for start in range(0, len(output), batches.batch_size):
                 rows = slice(start, start + batches.batch_size)
@@ -280,6 +288,8 @@ class Evaluator(Feeding):
         return single_threaded_blas() if self.kernels.name == "numba" and passes != 1 else nullcontext()
 
     def _plan(self, loss: Loss | None) -> Plan:
+        for layer in self.layers:
+            layer.check_shapes()  # 2 µs for LeNet-5
         # Steps know their layers' activations, which a caller may exchange.
         parts = [*self.layers, *(getattr(layer, "activation", None) for layer in self.layers)]
         known, plan = self._plans.get(loss, ([], None))
@@ -308,14 +318,16 @@ class Evaluator(Feeding):
             self._buffer = buffer
         return self._buffer
 
-    def check_metrics(self, y: Array, output_shape: Shape) -> None:
+    def check_metrics(self, y: Array, output_shape: Shape, weights: Array | None) -> None:
         """Let copies of the metrics see one sample, so that one that does not suit the labels raises now."""
-        kind = y.shape[1:], output_shape
+        kind = y.shape[1:], output_shape, None if weights is None else weights.shape[1:]
         if len(y) == 0 or kind in self._metrics_checked:
             return
         scores = make_scores(copy.deepcopy(self._metrics), copy.deepcopy(self._weighted_metrics), y.shape, output_shape)
         try:
-            scores.update(0.0, y[:1], np.zeros((1, *output_shape), self.dtype), None)
+            scores.update(
+                0.0, y[:1], np.zeros((1, *output_shape), self.dtype), None if weights is None else weights[:1]
+            )
         except MinicnnError as error:
             shapes = f"labels {y.shape} and outputs {(None, *output_shape)}"
             raise type(error)(f"{self}: a metric does not suit {shapes}: {error}") from None

@@ -47,8 +47,8 @@ class Feeding:
         """Build the layers for samples of this shape, unless they are."""
         raise NotImplementedError
 
-    def check_metrics(self, y: Array, output_shape: Shape) -> None:
-        """Raise ShapeError or ConfigError if a metric cannot compare labels y (N, ...) with such outputs."""
+    def check_metrics(self, y: Array, output_shape: Shape, weights: Array | None) -> None:
+        """Raise ShapeError or ConfigError if a metric cannot compare labels y (N, ...) with such outputs, or weigh."""
         raise NotImplementedError
 
     # -- checked data
@@ -78,8 +78,8 @@ class Feeding:
         output_shape = self.output_shape_for(samples.shape[1:])
         y, sample_weight = (_out_of_list(part, len(samples)) for part in (y, sample_weight))
         labels = check_labels(y, len(samples), self.loss, output_shape, owner)
-        self.check_metrics(labels, output_shape)
-        weights = check_weights(sample_weight, len(samples), owner)
+        weights = check_weights(sample_weight, len(samples), owner, output_shape)
+        self.check_metrics(labels, output_shape, weights)
         return Batch(samples, labels, class_weights(class_weight, weights, labels, output_shape))
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, owner: str, class_weight: Any = None) -> Batch:

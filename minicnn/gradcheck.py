@@ -112,7 +112,7 @@ def check_loss(
     outputs: Array = np.array(y_pred, np.float64, order="C")
     y_true = np.asarray(y_true)
     function.check(y_true, outputs.shape[1:])
-    weight = check_weights(sample_weight, len(outputs), "check_loss")
+    weight = check_weights(sample_weight, len(outputs), "check_loss", outputs.shape[1:])
     labels = function.align(y_true, outputs)
     at_start, gradient = function.value_and_gradient(labels, outputs, used)
     return compare(
@@ -149,8 +149,9 @@ def check_model(
     x = np.array(as_numeric(x, "check_model: x"), np.float64, order="C")
     model.check_input(x.shape[1:], "check_model")
     model.build_for(x.shape[1:])
-    labels = check_labels(y, len(x), model.loss, model.output_shape_for(x.shape[1:]), "check_model")
-    weight = check_weights(sample_weight, len(x), "check_model")
+    output_shape = model.output_shape_for(x.shape[1:])
+    labels = check_labels(y, len(x), model.loss, output_shape, "check_model")
+    weight = check_weights(sample_weight, len(x), "check_model", output_shape)
     plan, buffer = model.plan(), model._packed(model.optimizer)
     assert plan.loss is not None
     loss = plan.loss

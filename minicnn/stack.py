@@ -162,6 +162,8 @@ class LayerStack(Trainer):
 
     def output_shape_for(self, sample: Shape) -> Shape:
         shape = tuple(sample)
+        if min(shape, default=1) < 1:
+            raise ShapeError(f"{self}: got {batched(shape)}, samples without a number; give at least one on each axis.")
         for layer in self.layers:
             layer.check_dtype(self.dtype)
             layer.check_rank(shape)

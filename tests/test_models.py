@@ -164,6 +164,25 @@ def test_a_deferred_model_that_cannot_fit_builds_nothing():
     assert model.output_shape == (None, 3)
 
 
+def test_samples_without_channels_are_refused():
+    model = Sequential([Conv2D(4, 3, activation="relu"), Flatten(), Dense(3)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ShapeError, match=r"\(None, 8, 8, 0\), samples without a number"):
+        model.fit(np.zeros((4, 8, 8, 0), np.float32), np.zeros((4, 3)), verbose=0)
+    assert not model.built
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("call", ["predict", "evaluate", "fit", "train_on_batch", "predict_on_batch", "__call__"])
+def test_weights_of_another_shape_in_the_place_of_a_layers_own(call, trainable):
+    model = Sequential([Input((6, 6, 5)), Conv2D(4, 3, name="first", trainable=trainable), Flatten(), Dense(3)])
+    model.compile("sgd", "mse")
+    model.layers[0].params["kernel"] = np.zeros((3, 3, 3, 4), np.float32)
+    x, y = np.zeros((2, 6, 6, 5)), np.zeros((2, 3))
+    with pytest.raises(ShapeError, match=r"first.* 'kernel' has shape \(3, 3, 3, 4\).* with \(3, 3, 5, 4\); make"):
+        getattr(model, call)(*((x, y) if call in ("evaluate", "fit", "train_on_batch") else (x,)))
+
+
 @pytest.mark.parametrize(
     "kwargs",
     [

@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 
 from minicnn import Input, Sequential
-from minicnn.batches import TOGETHER, TOGETHER_NUMBERS, ArrayBatches
+from minicnn.activations import Activation
+from minicnn.batches import TOGETHER
 from minicnn.callbacks import Callback
-from minicnn.kernels import NUMBA
-from minicnn.layers import Dense
-from tests.small_models import NUMBERS, QUIET, RNG, SAMPLE, Y, new_model
+from minicnn.layers import Dense, GlobalMaxPooling2D
+from minicnn.steps.plan import Plan
+from tests.small_models import CLASSES, NUMBERS, QUIET, RNG, SAMPLE, Y, new_model
 from tests.small_models import X as SAMPLES
 
 COUNT = 2 * TOGETHER + 13
 X = RNG.normal(0, 1, (COUNT, *SAMPLE)).astype(np.float32)
+LABELS = np.eye(CLASSES, dtype=np.float32)[RNG.integers(0, CLASSES, COUNT)]
 
 
 class Turns(Callback):
@@ -92,21 +94,68 @@ def test_a_layer_of_the_callers_sees_the_batches_that_were_asked_for():
     assert seen == [8, 8, 4]
 
 
+def test_an_activation_of_the_callers_sees_the_batches_that_were_asked_for():
+    seen = []
+
+    class Counting(Activation):
+        def value(self, x):
+            seen.append(len(x))
+            return x
+
+    model = Sequential([Input((3,)), Dense(2, activation=Counting())], seed=0)
+    model.predict(np.zeros((20, 3), "f"), batch_size=8, verbose=0)
+    assert seen == [8, 8, 4]
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """How many samples go through a plan at once."""
+    counts, predict = [], Plan.predict
+    monkeypatch.setattr(Plan, "predict", lambda plan, x, run: (counts.append(len(x)), predict(plan, x, run))[1])
+    return counts
+
+
 @pytest.mark.parametrize(
-    ("sample", "size", "expected"),
+    ("sample", "units", "size", "expected"),  # how many samples go through at once
     [
-        ((28, 28, 1), 32, 256),
-        ((28, 28, 1), 100, 200),
-        ((28, 28, 1), 300, 300),
-        ((32, 32, 3), 1, 256),
-        ((64, 64, 3), 32, 64),
-        ((224, 224, 3), 1, 6),
-        ((224, 224, 3), 32, 32),  # never less than was asked for
-        ((0,), 3, 255),
+        ((28, 28, 1), 1, 32, [256, 144]),
+        ((28, 28, 1), 1, 100, [200, 200]),
+        ((28, 28, 1), 1, 300, [300, 100]),
+        ((3,), 1, 1, [256, 144]),
+        ((400, 250, 1), 1, 1, [167, 167, 66]),  # 100,000 numbers each
+        ((400, 250, 1), 1, 32, [160, 160, 80]),
+        ((4,), 400_000, 1, [41, 41, 8]),  # the layer's output counts
+        ((4,), 400_000, 50, [50, 40]),  # never less than was asked for
     ],
 )
-def test_memory_stays_small(sample, size, expected):
-    x = np.broadcast_to(np.zeros((), np.uint8), (1000, *sample))
-    together = ArrayBatches(x, None, None, size, np.dtype("f"), NUMBA).together()
-    assert together.batch_size == expected
-    assert expected == size or expected * x[0].size <= TOGETHER_NUMBERS
+def test_as_many_go_together_as_take_64_mb(sample, units, size, expected, passes):
+    pool = [GlobalMaxPooling2D()] if len(sample) == 3 else []
+    model = Sequential([Input(sample), *pool, Dense(units)], seed=0)
+    y = model.predict(np.zeros((sum(expected), *sample), np.uint8), batch_size=size, verbose=0)
+    assert y.shape == (sum(expected), units)
+    assert passes == expected
+
+
+def test_numpy_kernels_take_each_batch_alone(passes):
+    new_model(kernels="numpy").predict(SAMPLES, **QUIET)
+    assert passes == [8, 8, 6]
+
+
+def test_limited_steps(passes):
+    model = new_model()
+    y = model.predict(X, batch_size=8, steps=3, verbose=0)
+    assert passes == [24]
+    np.testing.assert_allclose(y, model.predict(X, verbose=0)[:24], rtol=0, atol=1e-6)
+    part = model.evaluate(X[:24], LABELS[:24], batch_size=8, verbose=0)
+    assert model.evaluate(X, LABELS, batch_size=8, steps=3, verbose=0) == part
+
+
+def test_a_loss_that_a_callback_compiles_before_the_first_batch_counts():
+    class Recompile(Callback):
+        def on_test_begin(self, logs=None):
+            self.model.compile("adam", "mse")
+
+    model, other = new_model(), new_model()
+    other.compile("adam", "mse")
+    expected = other.evaluate(SAMPLES, Y, callbacks=[Turns()], **QUIET)
+    assert model.evaluate(SAMPLES, Y, callbacks=[Recompile(), Turns()], **QUIET) == expected

@@ -8,9 +8,10 @@ import pytest
 from minicnn import Input, Sequential, optimizers
 from minicnn.batches import ArrayBatches, check_finite
 from minicnn.callbacks import LambdaCallback
-from minicnn.errors import DataError, MinicnnWarning
+from minicnn.errors import DataError, MinicnnError, MinicnnWarning
+from minicnn.gradcheck import check_model
 from minicnn.kernels import NUMBA
-from minicnn.layers import Dense, Flatten, Layer
+from minicnn.layers import Conv2D, Dense, Flatten, Layer
 from tests.small_models import (
     CLASSES,
     COUNT,
@@ -273,6 +274,47 @@ def test_predict_on_batches(batches_apart):
     np.testing.assert_array_equal(model.predict(X, batch_size=8, steps=2, verbose=0), want[:16])
     np.testing.assert_array_equal(model.predict(X, batch_size=1000, verbose=0).argmax(1), want.argmax(1))
     np.testing.assert_allclose(model.predict_on_batch(X), want, rtol=0, atol=1e-6)
+
+
+def model_of_maps():
+    """One class for each pixel."""
+    model = Sequential([Input((4, 5, 2)), Conv2D(3, 1, activation="softmax")], seed=0, dtype="float64")
+    model.compile("sgd", "sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
+    return model
+
+
+def test_a_weight_for_each_place_of_the_output():
+    rng = np.random.default_rng(0)
+    x, y, w = rng.normal(size=(6, 4, 5, 2)), rng.integers(0, 3, (6, 4, 5)), rng.uniform(size=(6, 4, 5))
+    model = model_of_maps()
+    p = model.predict(x, verbose=0)
+    losses = -np.log(np.take_along_axis(p, y[..., None], -1)[..., 0])
+    loss, accuracy = model.evaluate(x, y, sample_weight=w, batch_size=4, verbose=0)
+    assert loss == pytest.approx((losses * w).mean())
+    assert accuracy == pytest.approx(((p.argmax(-1) == y) * w).sum() / w.sum())
+    assert model.evaluate(x, y, sample_weight=w[..., None], verbose=0)[0] == pytest.approx(loss)
+    of_rows = np.broadcast_to(w[..., :1], w.shape)
+    rows = model.evaluate(x, y, sample_weight=w[..., 0], verbose=0)
+    assert rows == pytest.approx(model.evaluate(x, y, sample_weight=of_rows, verbose=0))
+    assert check_model(model, x, y, sample_weight=w).failed == 0
+    model.fit(x, y, sample_weight=w, validation_split=0.5, verbose=0)
+
+
+def test_weights_of_places_that_a_metric_cannot_take_stop_before_the_first_step():
+    def of_samples(y_true, y_pred):
+        return np.ones(len(y_pred))
+
+    model = model_of_maps()
+    model.compile("sgd", "sparse_categorical_crossentropy", weighted_metrics=[of_samples])
+    with pytest.raises(MinicnnError, match="of_samples"):
+        model.fit(np.ones((6, 4, 5, 2)), np.zeros((6, 4, 5)), sample_weight=np.ones((6, 4, 5)), verbose=0)
+    assert model.optimizer.iterations == 0
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (6, 4, 4), (6, 4, 5, 3), (6, 4, 5, 1, 1)])
+def test_weights_of_other_places(shape):
+    with pytest.raises(DataError, match=r"sample_weight must have shape \(6,\), got .* for each place of \(4, 5\)"):
+        model_of_maps().evaluate(np.ones((6, 4, 5, 2)), np.zeros((6, 4, 5)), sample_weight=np.ones(shape), verbose=0)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 30])

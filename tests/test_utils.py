@@ -118,7 +118,7 @@ class Halves(PyDataset):
         return np.full((4, 3), index, np.float32), np.zeros((4, 1))
 
 
-def test_a_class_of_batches_by_number():
+def test_a_class_of_batches_by_number(batches_apart):
     assert utils.Sequence is PyDataset
     model = Model([Input((3,)), Dense(1)], seed=0)
     model.compile("sgd", "mse")

@@ -7,14 +7,14 @@ themselves and call BLAS from each of their own threads.
 
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from typing import Any
 
-_lock = threading.Lock()
+from minicnn.kernels.forking import blas_lock
+
 _users = 0
 _libraries: list[Any] | None = None
 _before: list[tuple[Any, int]] = []  # the caller's setting of each library that had another than ours
@@ -35,7 +35,7 @@ def single_threaded_blas() -> Iterator[None]:
 
 def _enter() -> None:
     global _users, _libraries
-    with _lock:
+    with blas_lock:
         if _libraries is None:
             from threadpoolctl import ThreadpoolController
 
@@ -76,7 +76,7 @@ def _load_blas() -> None:
 
 def _leave() -> None:
     global _users
-    with _lock:
+    with blas_lock:
         _users = max(0, _users - 1)  # 0 already in a child that was forked inside the block
         if _users == 0:
             _set_threads(_before)
@@ -92,9 +92,8 @@ def _set_threads(counts: list[tuple[Any, int]]) -> None:
 
 
 def _after_fork_in_child() -> None:
-    """The forking thread may have been inside a block, which ends in the parent alone, or another held the lock."""
-    global _lock, _users
-    _lock = threading.Lock()
+    """A block that the process was forked in ends in the parent alone."""
+    global _users
     if _users:
         _users = 0
         _set_threads(_before)

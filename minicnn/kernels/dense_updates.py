@@ -13,9 +13,9 @@ where the inputs of a block lie side by side for all samples, and the sums in th
 are the numbers beside, and so the rows of the kernel are as many streams that the CPU fetches ahead.
 
 Gained on two cores of an AMD EPYC with AVX-512, over packing (valid_taps.py): a layer 4096x4096 is 1.6 to 1.9 times as
-fast with 3 to 16 samples, 1.3 to 1.4 with 32, 1.1 with 64, and from 128 on neither way is; predicting with the sheet's
-alexnet_mnist in batches of 32, the size that predict takes unless told, takes 0.8 of the time. Kernels that fit a cache
-are faster by tile products, which do not store their results for each block of inputs.
+fast with 3 to 16 samples, 1.3 to 1.4 with 32, 1.1 with 64, and from 128 on neither way is; a forward pass of the
+sheet's alexnet_mnist for 32 samples, the batch that fit takes unless told, takes 0.8 of the time. Kernels that fit a
+cache are faster by tile products, which do not store their results for each block of inputs.
 """
 
 import numpy as np

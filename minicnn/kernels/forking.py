@@ -1,4 +1,4 @@
-"""The lock of compiling, and what a fork waits for.
+"""The locks of compiling and of setting BLAS's threads, and what a fork waits for.
 
 Of the threads of a process a forked child has the one that forked. A lock that another one held would stay locked in it
 for ever, and what that one was compiling would stay half done. So a fork waits until nothing is being compiled.
@@ -11,11 +11,13 @@ import threading
 from typing import Any
 
 compile_lock = threading.RLock()  # two threads may ask for the first call
+blas_lock = threading.RLock()  # of blas.py, which imports what it needs under it
 _held: list[Any] = []
 
 
 def _before_fork() -> None:
-    """Take our lock, then that under which Numba compiles one function at a time: in the order of compiling.
+    """Take our lock, then that under which Numba compiles one function at a time, in the order of compiling; then
+    BLAS's, under which none of them is asked for.
 
     Control-C ends the waiting, and the fork goes on: Python passes over what is raised here.
     """
@@ -25,6 +27,8 @@ def _before_fork() -> None:
     if numbas is not None:
         numbas.acquire()
         _held.append(numbas)
+    blas_lock.acquire()
+    _held.append(blas_lock)
 
 
 def _after_fork() -> None:

@@ -206,11 +206,19 @@ def cached_if_possible(compile_it: Callable[[bool], Any]) -> Any:
 
 @cache
 def _sources() -> str:
-    """A hash of all files that kernels and their helpers stand in, and of their arguments' types; of 3 ms."""
+    """A hash of all files that kernels and their helpers stand in, and of their arguments' types; of 3 ms.
+
+    Asked for when this module is imported, as all of minicnn is then: a file that is edited while the process runs is
+    not what it compiles.
+    """
     package = Path(__file__).resolve().parents[1]
     files = sorted(file for folder in ("kernels", "steps") for file in (package / folder).glob("*.py"))
     files.append(package / "geometry.py")  # code for Windows goes by the places of its fields
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+with suppress(OSError):  # where no sources are, the first compilation says so
+    _sources()
 
 
 def _compiled_globals(function: Callable[..., Any]) -> dict[str, Any]:

@@ -15,8 +15,7 @@ together by S m Sᵀ, for matrices L, R and S of the signs above: one tile_trans
 What depends on the kernel alone takes three times its memory, and as long to make as two batches gain. So it pays where
 predict or evaluate keeps it for many batches (Run.once in layers/base.py), and not in training. For 256 samples a layer
 4096x4096 takes 0.77 of the time. Predicting 4096 images in batches of 256 is 1.11 to 1.14 times as fast with the
-sheet's alexnet_cifar10 and 1.14 to 1.18 with its alexnet_mnist (1.17 and 1.15 in batches of 128, 1.10 of 64; 2 cores of
-an AMD EPYC with AVX-512).
+sheet's alexnet_cifar10 and 1.14 to 1.18 with its alexnet_mnist (2 cores of an AMD EPYC with AVX-512).
 
 The sums add numbers that have nothing to do with each other: beside a large sample, input or output a small one would
 lose its digits. So each is first scaled by a power of two, which is exact: the outputs' columns of the kernel, then the
@@ -237,7 +236,7 @@ def put_together(
                 z = sums[(4 * outer + inner) * width :][:width]
                 factors, factor = of_outputs[o:][:width], of_samples[at]
                 for k in range(width):
-                    z[k] *= factors[k] * factor
+                    z[k] = z[k] * factors[k] * factor
                 activate(z, bias[o : o + width], code, y[at, o : o + width])
 
 

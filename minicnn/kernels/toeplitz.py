@@ -27,8 +27,7 @@ the definition, with a 5x5 kernel on 4x4 pixels, only those at most two pixels a
 for, takes 1.5 to 1.9 times as long forward and 1.2 to 1.5 backward for 256 images of the sheet's AlexNets; predicting
 them is 1.18 and 1.12 times as fast with it as without, and a training step of 256 images takes 0.91 of the time (2
 cores of an AMD EPYC with AVX-512). A fifth of those 256 images' time in these convolutions goes into the kernel's
-transform. predict and evaluate make it once for all their batches where they may (Run.once in layers/base.py), and so
-small batches gain too: predicting in batches of 4 to 32 is 1.13 to 1.24 times as fast.
+transform. predict and evaluate make it once for all their batches where they may (Run.once in layers/base.py).
 
 Source: Winograd 1980, "Arithmetic complexity of computations"; Fan and Hasan 2007, "A new approach to subquadratic
 space complexity parallel multipliers for extended binary fields", for the nesting. The NumPy versions are the formulas;

@@ -19,8 +19,8 @@ from minicnn.typing import Array
 SMALLEST = 16 << 20
 """Bytes from which memory is pooled."""
 
-KEPT = 4
-"""Blocks that the pool keeps while nobody uses them."""
+KEPT, KEPT_BYTES = 4, 1 << 30
+"""Blocks that the pool keeps while nobody uses them, and their bytes altogether."""
 
 _free: deque[Array] = deque()
 
@@ -59,7 +59,7 @@ def _take(size: int) -> Array:
 
 def _give_back(block: Array) -> None:
     _free.append(block)
-    while len(_free) > KEPT:
+    while len(_free) > KEPT or sum(free.size for free in list(_free)) > KEPT_BYTES:
         try:
             _free.popleft()
         except IndexError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -101,6 +102,7 @@ class Layer:
         self.params: dict[str, Array] = {}  # trained
         self.grads: dict[str, Array] = {}  # same keys; overwritten by backward, never added to
         self.state: dict[str, Array] = {}  # saved, not trained
+        self._shapes: dict[str, Shape] = {}  # of both, as built
         self.regularizers: dict[str, Regularizer] = {}  # by parameter
 
     # -- what a subclass says of itself
@@ -162,6 +164,7 @@ class Layer:
         self.build(input_shape, dtype, rng)
         self.dtype = dtype
         self.input_shape = tuple(input_shape)
+        self._shapes = {name: np.shape(array) for name, array in self.weights().items()}
 
     def check_initialized(self) -> None:
         """Raises ConfigError if a subclass's constructor did not call that of Layer, NotImplementedError without
@@ -204,6 +207,17 @@ class Layer:
         if regularizer is not None:
             self.regularizers[name] = regularizer
 
+    def check_shapes(self) -> None:
+        """Raise ShapeError if an array of weights was exchanged for one of another shape, which kernels would not
+        notice."""
+        for name, shape in self._shapes.items():
+            array = self.params[name] if name in self.params else self.state[name]
+            if array.shape != shape:
+                raise ShapeError(
+                    f"{self}: {name!r} has shape {array.shape}, and the layer was built with {shape}; "
+                    "make a new layer for it."
+                )
+
     def initial_values(
         self, name: str, shape: Shape, initializer: Initializer, dtype: np.dtype[Any], rng: np.random.Generator
     ) -> Array:
@@ -211,8 +225,9 @@ class Layer:
         has this shape."""
         owner = f"{self}: {name}: {type(initializer).__name__}"
         remedy = "make it return the shape that it is called with"
-        values = conforming(initializer(shape, dtype, rng), shape, dtype, owner, remedy)
         ours = type(initializer).__module__.startswith("minicnn.")
+        arguments = (shape, dtype, rng) if ours or _takes(initializer, 3) else (shape, dtype)
+        values = conforming(initializer(*arguments), shape, dtype, owner, remedy)
         return values if ours else values.copy()  # the caller may keep what it returned
 
     def weights(self) -> dict[str, Array]:
@@ -354,6 +369,15 @@ def _numbers(data: Any, owner: str) -> Array:
     if array.dtype.kind not in "biuf":
         raise DataError(f"{owner}: got {array.dtype} values; give an array of numbers.")
     return array
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether it can be called with so many arguments by position."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _to_write(layer: Layer, method: str) -> str:

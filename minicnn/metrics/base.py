@@ -49,7 +49,8 @@ class Metric:
         self.dtype = dtype_or_none(dtype, type(self).__name__)
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:
-        """Take in a batch: update_state(y_true, y_pred, sample_weight=None); sample_weight is (N,) or None."""
+        """Take in a batch: update_state(y_true, y_pred, sample_weight=None); sample_weight is (N,), or (N, H, W)
+        for places of an output, or None."""
         raise NotImplementedError(
             f"{type(self).__name__} must override update_state(y_true, y_pred, sample_weight=None)."
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeGuard, TypeVar
 
-from minicnn.activations import Activation, softmax
+from minicnn.activations import ACTIVATIONS, Activation, linear, softmax
 from minicnn.errors import ConfigError
 from minicnn.layers import LAYERS, ActivatedLayer, Layer, Run, Softmax
 from minicnn.layers import Activation as ActivationLayer
@@ -136,9 +136,13 @@ class Plan:
     output: Activation | None = None
 
     @property
-    def has_callers_layers(self) -> bool:
-        """Whether code of the caller's runs in a pass."""
-        return any(isinstance(step, CallersLayerStep) for step in self.steps)
+    def runs_callers_code(self) -> bool:
+        """Whether a layer or an activation of the caller's own runs in a pass."""
+        layers = [layer for step in self.steps for layer in step.layers]
+        return any(
+            not _is_ours(layer) or type(getattr(layer, "activation", linear)) not in ACTIVATIONS.values()
+            for layer in layers
+        )
 
     def forward(self, x: Array, run: Run) -> tuple[Array, list[Any]]:
         """The last step's output, and what each step saved for backward."""

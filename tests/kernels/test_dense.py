@@ -40,7 +40,7 @@ def assert_versions_agree(n, inputs, outputs, dtype, seed, need_dx):
 
 
 @given(
-    n=st.sampled_from([0, 1, 2, 3, dense.BLOCKS, dense.BLOCKS + 1, 67]),
+    n=st.sampled_from([0, 1, 2, 5, dense.ROWS, 2 * dense.ROWS - 1, 2 * dense.ROWS, 3 * dense.ROWS + 1, 67]),
     inputs=st.sampled_from([1, 2, 5, 31, 33]),
     outputs=st.integers(1, 5),
     dtype=DTYPES,
@@ -69,7 +69,7 @@ def test_large_versions_agree(everything_is_large, n, inputs, outputs, dtype):
 
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("code", [LINEAR, RELU, TANH])
-@pytest.mark.parametrize("n", [1, 9])
+@pytest.mark.parametrize("n", [1, 9, 2 * dense.ROWS + 1])
 def test_activated(monkeypatch, large, code, n):
     """The activation on top, and its gradient, against the function and the unfused derivatives."""
     monkeypatch.setattr(dense, "is_large", lambda inputs, outputs: large)
@@ -87,9 +87,9 @@ def test_activated(monkeypatch, large, code, n):
 
 
 def test_the_blocks_are_plain_python_too():
-    x, kernel, bias, dy = random_problem(6, 4, 3, np.float64, 0)
+    x, kernel, bias, dy = random_problem(2 * dense.ROWS + 5, 4, 3, np.float64, 0)
     y = dense.dense_blocked(x, kernel, bias, RELU)
-    np.testing.assert_array_equal(y, dense.dense_blocked_numba(x, kernel, bias, RELU))
+    assert_close(y, dense.dense_blocked_numba(x, kernel, bias, RELU))
     assert_close(dense.dense_few(x, kernel, bias, RELU), y)
     results = []
     for version in (dense.dense_backward_blocked, dense.dense_backward_blocked_numba):

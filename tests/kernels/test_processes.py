@@ -116,7 +116,7 @@ assert status == 0, status
 INTERRUPTED_FORK = """
 import os, signal, threading
 from minicnn.kernels import NUMBA
-from minicnn.kernels.forking import compile_lock
+from minicnn.kernels.forking import blas_lock, compile_lock
 from numba.core.compiler_lock import global_compiler_lock as numbas
 
 held, done = threading.Event(), threading.Event()
@@ -137,12 +137,35 @@ assert os.waitpid(child, 0)[1] == 0
 done.set()
 other.join()
 free = []
-checker = threading.Thread(target=lambda: free.extend(lock.acquire() for lock in [compile_lock, numbas]))
+checker = threading.Thread(target=lambda: free.extend(lock.acquire() for lock in [compile_lock, numbas, blas_lock]))
 checker.daemon = True
 checker.start()
 checker.join(60)
 print(len(free), flush=True)
 os._exit(0)
+"""
+
+FORKED_WHILE_SETTING = """
+import os, threading, time
+from minicnn.kernels.forking import blas_lock
+
+held = threading.Event()
+
+def hold():
+    with blas_lock:
+        held.set()
+        time.sleep(0.5)
+
+threading.Thread(target=hold).start()
+held.wait(60)
+child = os.fork()
+if child == 0:
+    took = []
+    other = threading.Thread(target=lambda: took.append(blas_lock.acquire(timeout=10)))
+    other.start()
+    other.join()
+    os._exit(0 if took == [True] else 1)
+assert os.waitpid(child, 0)[1] == 0
 """
 
 NOT_COMPILED = """
@@ -251,7 +274,12 @@ def test_a_child_forked_while_another_thread_imports_numba_computes(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_control_c_while_a_fork_waits_leaves_no_lock_behind():
-    assert "2" in run(INTERRUPTED_FORK).stdout
+    assert "3" in run(INTERRUPTED_FORK).stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_fork_waits_while_another_thread_sets_blass_threads():
+    run(FORKED_WHILE_SETTING)
 
 
 def test_without_compiling_the_loops_are_run():

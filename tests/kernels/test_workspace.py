@@ -81,6 +81,14 @@ def test_the_pool_keeps_few_blocks():
     assert len(workspace._free) == workspace.KEPT
 
 
+def test_the_pool_keeps_no_more_than_its_bytes(monkeypatch):
+    monkeypatch.setattr(workspace, "KEPT_BYTES", 5 * workspace.SMALLEST)
+    arrays = [workspace.empty((2, workspace.SMALLEST // 4), np.float32) for _ in range(3)]
+    del arrays
+    gc.collect()
+    assert [block.size for block in workspace._free] == [2 * workspace.SMALLEST] * 2
+
+
 def test_threads_never_share():
     wrong = []
 

@@ -69,7 +69,7 @@ def assert_same(layer, n, training=True, need_dx=True):
 def test_any_shape(size):
     @settings(max_examples=60)
     @given(
-        n=st.sampled_from([1, 2, 3, 5, 17]),
+        n=st.sampled_from([1, 2, 3, 5, 17, 37, 67]),
         inputs=WIDTHS,
         units=WIDTHS,
         activation=st.sampled_from(["linear", "relu", "tanh"]),
@@ -85,7 +85,7 @@ def test_any_shape(size):
     check()
 
 
-@pytest.mark.parametrize("n", [1, 4])
+@pytest.mark.parametrize("n", [1, 4, 37])
 def test_the_plain_loops_are_the_same_program(size, n, monkeypatch):
     """Uncompiled, on tiles of a CPU with other vectors: two lanes, at most 3, 2, 0 and 0 rows."""
     for name, loops in (
