@@ -279,9 +279,7 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None, owner
 
 def serialize(activation: Activation) -> Any:
     """Its name, or a config where it has arguments that differ from the defaults."""
-    config = activation.get_config()
-    default = type(activation)().get_config() if config else {}
-    if type(activation) in ACTIVATIONS.values() and config == default:
-        return activation.name
-    name = activation.name if type(activation) in ACTIVATIONS.values() else type(activation).__name__
-    return {"class_name": name, "config": config}
+    config, cls = activation.get_config(), type(activation)
+    if cls not in ACTIVATIONS.values():
+        return {"class_name": cls.__name__, "config": config}
+    return activation.name if config == cls().get_config() else {"class_name": activation.name, "config": config}

@@ -27,8 +27,9 @@ class Initializer:
     def __init__(self, **unknown: Any) -> None:
         refuse_unknown(unknown, self)
 
-    def __call__(self, shape: Shape, dtype: Any, rng: np.random.Generator) -> Array:
-        """A new array of that shape and dtype. rng: the model's generator, for those that draw."""
+    def __call__(self, shape: Shape, dtype: Any = np.float32, rng: np.random.Generator | None = None) -> Array:
+        """A new array of that shape and dtype. rng: the model's generator, for those that draw; a class of the caller's
+        may do without it, as Keras's: __call__(shape, dtype=None)."""
         raise NotImplementedError(f"{type(self).__name__} must override __call__(shape, dtype, rng).")
 
     def get_config(self) -> Config:
@@ -44,14 +45,14 @@ class Initializer:
 class Zeros(Initializer):
     """All 0."""
 
-    def __call__(self, shape: Shape, dtype: Any, rng: np.random.Generator) -> Array:
+    def __call__(self, shape: Shape, dtype: Any = np.float32, rng: np.random.Generator | None = None) -> Array:
         return np.zeros(shape, dtype)
 
 
 class Ones(Initializer):
     """All 1."""
 
-    def __call__(self, shape: Shape, dtype: Any, rng: np.random.Generator) -> Array:
+    def __call__(self, shape: Shape, dtype: Any = np.float32, rng: np.random.Generator | None = None) -> Array:
         return np.ones(shape, dtype)
 
 
@@ -62,7 +63,7 @@ class Constant(Initializer):
         super().__init__(**unknown)
         self.value = finite_number(value, "value", type(self).__name__)
 
-    def __call__(self, shape: Shape, dtype: Any, rng: np.random.Generator) -> Array:
+    def __call__(self, shape: Shape, dtype: Any = np.float32, rng: np.random.Generator | None = None) -> Array:
         return np.full(shape, self.value, dtype)
 
     def get_config(self) -> Config:
@@ -76,7 +77,7 @@ class Identity(Initializer):
         super().__init__(**unknown)
         self.gain = finite_number(gain, "gain", type(self).__name__)
 
-    def __call__(self, shape: Shape, dtype: Any, rng: np.random.Generator) -> Array:
+    def __call__(self, shape: Shape, dtype: Any = np.float32, rng: np.random.Generator | None = None) -> Array:
         if len(shape) != 2:
             raise ShapeError(f"Identity: needs a shape of two dimensions, got {tuple(shape)}; use Orthogonal.")
         matrix: Array = self.gain * np.eye(*shape, dtype=dtype)
@@ -93,9 +94,9 @@ class RandomInitializer(Initializer):
         super().__init__(**unknown)
         self.seed = seed_or_none(seed, type(self).__name__)
 
-    def generator(self, rng: np.random.Generator) -> np.random.Generator:
-        """The generator to draw from: the own one, started anew, if there is a seed."""
-        return rng if self.seed is None else np.random.default_rng(self.seed)
+    def generator(self, rng: np.random.Generator | None) -> np.random.Generator:
+        """The generator to draw from: the own one, started anew, if there is a seed; a fresh one if there is none."""
+        return rng if rng is not None and self.seed is None else np.random.default_rng(self.seed)
 
     def get_config(self) -> Config:
         return {"seed": self.seed}
@@ -113,7 +114,7 @@ class RandomUniform(RandomInitializer):
         if self.minval > self.maxval:
             raise ConfigError(f"RandomUniform: minval {minval!r} is above maxval {maxval!r}; exchange them.")
 
-    def __call__(self, shape: Shape, dtype: Any, rng: np.random.Generator) -> Array:
+    def __call__(self, shape: Shape, dtype: Any = np.float32, rng: np.random.Generator | None = None) -> Array:
         return _uniform(shape, dtype, self.generator(rng), self.minval, self.maxval)
 
     def get_config(self) -> Config:
@@ -130,7 +131,7 @@ class RandomNormal(RandomInitializer):
             finite_number(stddev, "stddev", type(self).__name__, least=0.0),
         )
 
-    def __call__(self, shape: Shape, dtype: Any, rng: np.random.Generator) -> Array:
+    def __call__(self, shape: Shape, dtype: Any = np.float32, rng: np.random.Generator | None = None) -> Array:
         return _normal(shape, dtype, self.generator(rng), self.mean, self.stddev)
 
     def get_config(self) -> Config:
@@ -143,7 +144,7 @@ class TruncatedNormal(RandomNormal):
     The deviation of what remains is 0.88·stddev.
     """
 
-    def __call__(self, shape: Shape, dtype: Any, rng: np.random.Generator) -> Array:
+    def __call__(self, shape: Shape, dtype: Any = np.float32, rng: np.random.Generator | None = None) -> Array:
         return _truncated_normal(shape, dtype, self.generator(rng), self.mean, self.stddev)
 
 
@@ -190,7 +191,7 @@ class VarianceScaling(RandomInitializer):
         self.mode = mode
         self.distribution = "truncated_normal" if lower == "normal" else lower
 
-    def __call__(self, shape: Shape, dtype: Any, rng: np.random.Generator) -> Array:
+    def __call__(self, shape: Shape, dtype: Any = np.float32, rng: np.random.Generator | None = None) -> Array:
         fan_in, fan_out = fans(shape)
         n = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         draw = _DISTRIBUTIONS[self.distribution]
@@ -267,7 +268,7 @@ class Orthogonal(RandomInitializer):
         super().__init__(seed, **unknown)
         self.gain = finite_number(gain, "gain", type(self).__name__)
 
-    def __call__(self, shape: Shape, dtype: Any, rng: np.random.Generator) -> Array:
+    def __call__(self, shape: Shape, dtype: Any = np.float32, rng: np.random.Generator | None = None) -> Array:
         if len(shape) < 2:
             raise ShapeError(f"Orthogonal: needs a shape of at least two dimensions, got {tuple(shape)}.")
         rows, columns = math.prod(shape[:-1]), shape[-1]

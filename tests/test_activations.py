@@ -8,6 +8,7 @@ import pytest
 from minicnn import activations
 from minicnn.errors import ConfigError
 from minicnn.kernels import NUMBA, NUMPY
+from minicnn.layers import Dense
 
 NAMES = ["linear", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh", "softplus", "softmax"]
 
@@ -110,6 +111,24 @@ class Cube(activations.Activation):
 
     def get_config(self):
         return {"factor": self.factor}
+
+
+class Scaled(activations.Activation):
+    def __init__(self, factor):
+        self.factor = factor
+
+    def value(self, x):
+        return self.factor * x
+
+    def get_config(self):
+        return {"factor": self.factor}
+
+
+def test_a_callers_own_with_a_required_argument():
+    config = activations.serialize(Scaled(2.0))
+    assert config == {"class_name": "Scaled", "config": {"factor": 2.0}}
+    assert activations.get(config, {"Scaled": Scaled}).factor == 2.0
+    assert Dense(3, activation=Scaled(2.0)).get_config()["activation"] == config
 
 
 def test_a_callers_own():

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from minicnn import initializers
+from minicnn import Input, Sequential, initializers
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.initializers import (
     Constant,
@@ -27,6 +27,7 @@ from minicnn.initializers import (
     Zeros,
     fans,
 )
+from minicnn.layers import Dense
 
 ALL = [
     Zeros,
@@ -274,3 +275,21 @@ class Ramp(Initializer):
 def test_an_initializer_of_ones_own():
     stored = initializers.serialize(Ramp(1.0))
     np.testing.assert_array_equal(draw(initializers.get(stored, {"Ramp": Ramp}), (3,)), [1, 2, 3])
+
+
+@pytest.mark.parametrize("initializer", [Zeros(), Constant(2.0), HeNormal(), RandomUniform(seed=3), Orthogonal()])
+def test_called_with_a_shape_alone(initializer):
+    first, second = initializer((3, 4)), initializer(shape=(3, 4))
+    assert (first.shape, first.dtype) == ((3, 4), np.float32)
+    repeats = getattr(initializer, "seed", 0) is not None
+    assert np.array_equal(first, second) == repeats
+
+
+def test_an_initializer_of_ones_own_without_a_generator():
+    class Halves(Initializer):
+        def __call__(self, shape, dtype=None):
+            return np.full(shape, 0.5, dtype)
+
+    layer = Dense(2, kernel_initializer=Halves())
+    Sequential([Input((3,)), layer])
+    np.testing.assert_array_equal(layer.params["kernel"], np.full((3, 2), 0.5))

@@ -424,8 +424,9 @@ def test_a_gradient_of_another_shape_than_its_parameter_is_refused():
         (np.array([-1.0, 1, 1, -1]), {0: 3.0, 1: 5.0}, [1, 5, 5, 1]),
         (np.array([-1.0, 1, 1, -1]), {-1: 3.0}, [3, 1, 1, 3]),
         (np.array([0.9, 0.1, 0.6, 0.4]), {0: 2.0, 1: 5.0}, [5, 2, 5, 2]),
+        (np.array([0.0, 1, 1, 0]), {0.0: 2.0, 1.0: 5.0}, [2, 5, 5, 2]),
     ],
-    ids=["bool", "negative", "negative key", "rounded"],
+    ids=["bool", "negative", "negative key", "rounded", "floats"],
 )
 def test_class_weight_looks_up_the_rounded_label(labels, class_weight, weights):
     """As Keras 3.15 does."""

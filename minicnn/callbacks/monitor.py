@@ -9,6 +9,7 @@ from minicnn.callbacks.base import Callback, Logs
 from minicnn.errors import ConfigError
 from minicnn.progress import warn
 
+_SMALLER_IS_BETTER = ("loss", "err", "entropy", "mse", "mae")
 _LARGER_IS_BETTER = ("acc", "auc", "precision", "recall", "fmeasure", "f1")
 
 
@@ -17,11 +18,12 @@ class Monitor(Callback):
 
     Args:
         monitor: a key of the logs: "val_loss", "accuracy", ...
-        mode: "min", "max", or "auto": loss is to fall; a metric of the model has its own direction; any other name
-            is to rise if it contains acc, auc, precision, recall, fmeasure or f1, and to fall otherwise.
+        mode: "min", "max", or "auto": a metric of the model may have a direction of its own; any other name is to fall
+            if it contains loss, err, entropy, mse or mae, and to rise if acc, auc, precision, recall, fmeasure or f1.
         min_delta: an improvement is larger than this; the sign is ignored.
         best: the value to beat from the start; None takes the first that is seen.
 
+    Raises ConfigError, when values are compared, for a name of which "auto" knows nothing, as Keras 3 does.
     Values are compared in float64 (Keras 3: float32). NaN never counts as an improvement, not even as the first value.
     """
 
@@ -41,24 +43,33 @@ class Monitor(Callback):
         self._warned = False
 
     def maximize(self) -> bool:
-        """Whether the monitored value is to rise. Asked at each use: a model knows its metrics only once it runs."""
+        """Whether the monitored value is to rise. Asked at each use: a model knows its metrics only once it runs.
+
+        Raises ConfigError if nothing tells.
+        """
         if self.mode != "auto":
             return self.mode == "max"
         name = self.monitor.removeprefix("val_")
-        if name == "loss":
-            return False
         for metric in getattr(self.model, "metrics", None) or ():
             if getattr(metric, "name", None) == name and getattr(metric, "direction", None) is not None:
                 return bool(metric.direction == "max")
-        return any(part in name.lower() for part in _LARGER_IS_BETTER)
+        if any(part in name.lower() for part in _SMALLER_IS_BETTER):
+            return False
+        if any(part in name.lower() for part in _LARGER_IS_BETTER):
+            return True
+        raise ConfigError(
+            f"{type(self).__name__}: mode='auto' cannot tell whether {self.monitor!r} is to rise or to fall; "
+            "give mode='max' or mode='min'."
+        )
 
     def improves(self, value: float, reference: float | None) -> bool:
         """Whether value beats reference by more than min_delta."""
+        rises = self.maximize()
         if math.isnan(value):
             return False
         if reference is None:
             return True
-        return value - self.min_delta > reference if self.maximize() else value + self.min_delta < reference
+        return value - self.min_delta > reference if rises else value + self.min_delta < reference
 
     def monitored(self, logs: Logs | None, consequence: str) -> float | None:
         """The watched value; or None, with one MinicnnWarning a fit that says what follows and which keys there are."""

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from minicnn.callbacks import EarlyStopping, ReduceLROnPlateau
+from minicnn.callbacks import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
 from minicnn.errors import ConfigError, MinicnnWarning
 from tests.callbacks import conftest
 
@@ -53,9 +53,22 @@ def test_auto_wants_accuracy_to_rise(fit, monitor):
     assert fit(EarlyStopping(monitor), [{monitor: v} for v in (0.5, 0.6, 0.7, 0.6, 0.9)]).epochs == 4
 
 
-@pytest.mark.parametrize("monitor", ["loss", "val_loss", "mse", "anything"])
-def test_auto_wants_anything_else_to_fall(fit, monitor):
+@pytest.mark.parametrize("monitor", ["loss", "val_loss", "mse", "val_my_error", "f1_loss"])
+def test_auto_wants_losses_and_errors_to_fall(fit, monitor):
     assert fit(EarlyStopping(monitor), [{monitor: v} for v in (0.7, 0.6, 0.5, 0.6, 0.1)]).epochs == 4
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        EarlyStopping("val_dice"),
+        ReduceLROnPlateau("val_dice"),
+        ModelCheckpoint("x.keras", "val_dice", save_best_only=True),
+    ],
+)
+def test_auto_does_not_guess(fit, callback):
+    with pytest.raises(ConfigError, match="cannot tell whether 'val_dice' is to rise or to fall; give mode='max' or"):
+        fit(callback, [{"val_dice": 0.5}])
 
 
 def test_auto_asks_the_metrics_of_the_model_first(fit, model):
