@@ -1,5 +1,6 @@
 """What the benches share: describing the machine, running a process that measures, the images, and keeping results."""
 
+import argparse
 import json
 import os
 import platform
@@ -14,27 +15,17 @@ from typing import Any
 import numpy as np
 
 BENCH = Path(__file__).resolve().parent
-RESULTS = BENCH / "results"
+RESULTS = BENCH / "results"  # the records that README.md shows; benches write there if they are told to
+OUT = BENCH / "out"
+RESTARTED = "MINICNN_BENCH_RESTARTED"
 ENVIRONMENTS = BENCH / ".envs"
 
 NOT_INHERITED = (
     "PYTHONDONTWRITEBYTECODE",  # every process would compile minicnn's sources anew, which pip spares a user
-    "OPENBLAS_CORETYPE",
-    "OPENBLAS_L2_SIZE",
-    "OPENBLAS_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "OMP_WAIT_POLICY",
-    "GOMP_SPINCOUNT",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "NUMBA_CACHE_DIR",
-    "NUMBA_THREADING_LAYER",
-    "TF_ENABLE_ONEDNN_OPTS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-    "KERAS_BACKEND",
+    *("OPENBLAS_", "GOTO_", "BLIS_", "MKL_", "OMP_", "GOMP_", "KMP_", "MALLOC_"),
+    *("NUMBA_", "TF_", "XLA_", "ONEDNN_", "DNNL_", "KERAS_BACKEND", "TORCH"),
 )
-"""Settings of the caller's shell that measured processes do not see: every engine runs with its own defaults."""
+"""How the settings of the caller's shell begin that measured processes do not see: engines run with their defaults."""
 
 INTERESTING_FEATURES = {
     *("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
@@ -68,7 +59,10 @@ def run_child(
         except subprocess.TimeoutExpired:
             raise ChildFailedError(f"{script.name}: took more than {timeout:.0f} s") from None
         except OSError as error:
-            raise ChildFailedError(f"{script.name}: cannot run {python} ({error})") from None
+            raise ChildFailedError(
+                f"{script.name}: cannot run {python} ({error.strerror}); make it with `python "
+                "bench/make_environments.py`, or name another one (see --help)."
+            ) from None
         if done.returncode or not result_file.exists():
             said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
             raise ChildFailedError(f"{script.name}: ended with {done.returncode}\n{said}")
@@ -77,7 +71,7 @@ def run_child(
 
 def child_environment(further: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without NOT_INHERITED, and with the further variables."""
-    return {**{key: value for key, value in os.environ.items() if key not in NOT_INHERITED}, **further}
+    return {**{key: value for key, value in os.environ.items() if not key.startswith(NOT_INHERITED)}, **further}
 
 
 def clear_settings() -> None:
@@ -86,8 +80,9 @@ def clear_settings() -> None:
     To be called before NumPy's BLAS is used. OpenBLAS reads its variables when NumPy is imported, so a process that had
     them starts itself anew.
     """
-    unwanted = [key for key in NOT_INHERITED if key in os.environ and key != "NUMBA_CACHE_DIR"]
-    if unwanted:
+    unwanted = [key for key in os.environ if key.startswith(NOT_INHERITED) and key != "NUMBA_CACHE_DIR"]
+    if unwanted and RESTARTED not in os.environ:  # once, whatever the new process finds set
+        os.environ[RESTARTED] = "1"
         for key in unwanted:
             del os.environ[key]
         os.execv(sys.executable, [sys.executable, *sys.argv])
@@ -151,7 +146,7 @@ def _memory_gb() -> float | None:
 def images(dataset: str, count: int) -> tuple[Any, Any, str]:
     """count images uint8 (N, H, W, C), their labels int64 (N,), and where they are from.
 
-    The data set's own if it is on this machine (again from the start if it is smaller), else random ones of its shape.
+    The data set's own if it can be loaded (again from the start if it is smaller), else random ones of its shape.
     """
     from minicnn.datasets import DATASETS
     from minicnn.errors import DatasetError
@@ -171,6 +166,14 @@ def images(dataset: str, count: int) -> tuple[Any, Any, str]:
 
 class RecordError(ValueError):
     """A file does not hold what the bench that is said to have written it writes."""
+
+
+def positive(text: str) -> int:
+    """An argument of the command line that counts something."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
+    return value
 
 
 def read_json(path: Path, maker: str) -> Any:

@@ -18,8 +18,9 @@ variants that took more than 2.5 times as long as its best in the first round ar
 nothing in a single reading, since rounds have differed by a factor of up to 1.9. Training includes shuffling, gathering
 each batch from the images in memory, loss, accuracy and Adam; the first steps, which compile, are not counted.
 
-Results are kept in bench/results/compare.json as they come; --resume goes on after an interruption, with the same
-sources of minicnn. The tables give medians over the rounds; ratios are the medians of the rounds' ratios.
+Results are kept in bench/out/compare.json, or where --json says, as they come; --resume goes on after an interruption,
+with the same sources of minicnn. The tables give medians over the rounds; ratios are formed in each round with the peer
+that is faster in it, and their median is given.
 """
 
 import argparse
@@ -34,11 +35,12 @@ import numpy as np
 from common import (
     BENCH,
     ENVIRONMENTS,
-    RESULTS,
+    OUT,
     ChildFailedError,
     RecordError,
     load_average,
     machine,
+    positive,
     run_child,
     write_json,
 )
@@ -253,16 +255,16 @@ def disagreement(difference: dict[str, float], engine: str) -> bool:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS), metavar="MODEL")
-    parser.add_argument("--engines", nargs="+", choices=list(PEERS), default=list(PEERS), metavar="ENGINE")
-    parser.add_argument("--measures", nargs="+", choices=MEASURES, default=list(MEASURES), metavar="MEASURE")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--models", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS))
+    parser.add_argument("--engines", nargs="+", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument("--measures", nargs="+", choices=MEASURES, default=list(MEASURES))
+    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument(
         "--start-models", nargs="+", choices=list(WORKLOADS), default=["lenet5"], help="whose first step is timed"
     )
     parser.add_argument("--keras-python", type=Path, default=python_of(ENVIRONMENTS / "keras"))
     parser.add_argument("--torch-python", type=Path, default=python_of(ENVIRONMENTS / "torch"))
-    parser.add_argument("--json", type=Path, default=RESULTS / "compare.json", help="kept here; .md and .png beside it")
+    parser.add_argument("--json", type=Path, default=OUT / "compare.json", help="kept here; .md and .png beside it")
     parser.add_argument("--resume", action="store_true", help="keep what --json has and measure the rest")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work")
     parser.add_argument("--report", type=Path, metavar="JSON", help="only the tables and the plot of this run")

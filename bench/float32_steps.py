@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, describe, images, machine, write_json
+from common import OUT, describe, images, machine, positive, write_json
 
 import minicnn
 from minicnn import applications
@@ -105,8 +105,8 @@ def draw(models: dict[str, Any], file: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", choices=list(APPLICATIONS), default=list(APPLICATIONS), metavar="MODEL")
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--json", type=Path, default=RESULTS / "float32_steps.json")
+    parser.add_argument("--steps", type=positive, default=200)
+    parser.add_argument("--json", type=Path, default=OUT / "float32_steps.json")
     args = parser.parse_args()
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, clear_settings, describe, images, machine, markdown_table, number, write_json
+from common import OUT, clear_settings, describe, images, machine, markdown_table, number, write_json
 from limits import Peaks, Work, backward_work, forward_work, gather_work, measure_peaks, penalty_work, update_work
 from workloads import PREDICT_BATCH, WORKLOADS
 
@@ -195,16 +195,17 @@ def _amounts(work: Work) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS), metavar="MODEL")
-    parser.add_argument("--json", type=Path, default=RESULTS / "kernels.json")
+    parser.add_argument("--models", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS))
+    parser.add_argument("--json", type=Path, default=OUT / "kernels.json", help="kept here; .md beside it")
     parser.add_argument("--quick", action="store_true", help="a tenth of the steps")
     args = parser.parse_args()
     clear_settings()
     facts, threads = machine(), get_num_threads()
     peaks = measure_peaks(threads)
-    print(f"{describe(facts)}; {threads} threads")
+    said = [f"{describe(facts)}; {threads} threads"]
     rates = f"{peaks.flops / 1e9:.0f} GFLOP/s in a large matrix product, {peaks.bandwidth / 1e9:.0f} GB/s of memory"
-    print(f"reached here: {rates}")
+    said.append(f"reached here: {rates}")
+    print("\n".join(said))
     record: dict[str, Any] = {"machine": facts, "threads": threads, "peaks": asdict(peaks), "models": {}}
     for name in args.models:
         workload = WORKLOADS[name].quick() if args.quick else WORKLOADS[name]
@@ -213,12 +214,14 @@ def main() -> None:
             "predicting": predicting_parts(name, workload.images),
         }
         for phase, (parts, whole) in measured.items():
-            print(f"\n### {name}, {phase}\n\n{table(parts, whole, peaks)}", flush=True)
+            said.append(f"\n### {name}, {phase}\n\n{table(parts, whole, peaks)}")
+            print(said[-1], flush=True)
         record["models"][name] = {
             phase: {"seconds": whole, "parts": [asdict(part) for part in parts]}
             for phase, (parts, whole) in measured.items()
         }
         write_json(args.json, record)
+    args.json.with_suffix(".md").write_text("\n".join(said) + "\n")
 
 
 if __name__ == "__main__":

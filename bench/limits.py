@@ -166,13 +166,16 @@ def _product_rate(size: int, repeats: int) -> float:
 
 
 def _memory_rate(threads: int, repeats: int, size: int = 96 << 20) -> float:
-    """The better of copying and of reading arrays of this many bytes, each thread its part."""
+    """The best of copying, reading and adding arrays of this many bytes, each thread its part."""
     source, target = (np.ones(size // 4, np.float32) for _ in range(2))
     parts = [slice(k * source.size // threads, (k + 1) * source.size // threads) for k in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
         copying = _best(lambda: list(pool.map(lambda part: np.copyto(target[part], source[part]), parts)), repeats)
         reading = _best(lambda: list(pool.map(lambda part: source[part].max(), parts)), repeats)
-    return max(2 * size / copying, size / reading)
+        adding = _best(
+            lambda: list(pool.map(lambda part: np.add(target[part], source[part], target[part]), parts)), repeats
+        )
+    return max(2 * size / copying, size / reading, 3 * size / adding)
 
 
 def _best(run: Callable[[], Any], repeats: int) -> float:

@@ -38,12 +38,15 @@ def timing(record: Run, model: str, engine: str, measure: str, value: Value) -> 
 
 
 def times_as_fast(own: Timing | None, peers: Iterable[Timing | None]) -> list[float]:
-    """In each round, how many times as long as we the best of the peers takes; sorted. Empty if there is none."""
+    """In each round, how many times as long as we the peer takes that is faster in it; sorted. Empty if there is none.
+
+    Only rounds that all the peers have count: one of them left out might have been the faster.
+    """
     there = [peer for peer in peers if peer is not None]
     if own is None or not there:
         return []
-    best = min(there, key=lambda t: t.median)
-    return sorted(best.rounds[r] / own.rounds[r] for r in own.rounds if r in best.rounds)
+    common = [r for r in own.rounds if all(r in peer.rounds for peer in there)]
+    return sorted(min(peer.rounds[r] for peer in there) / own.rounds[r] for r in common)
 
 
 def geometric_mean(values: Iterable[float]) -> float:
@@ -183,19 +186,61 @@ def _footer(record: Run) -> str:
     versions = {}
     for engine, facts in record["versions"].items():
         versions[engine] = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
+    trained = {run["model"] for run in record["runs"]}
+    batches = ", ".join(f"{facts['batch']} on {model}" for model, facts in record["models"].items() if model in trained)
     lines = [
         f"{describe(record['machine'])}; medians of {rounds} round{'s' * (rounds != 1)} in alternation.",
+        "Ratios are formed in each round, with the peer that is faster in it: their median, lowest and highest.",
+        f"A name in parentheses is the variant of the engine with the lowest median. Training batches: {batches}.",
         *(f"{NAMES[engine]}: {text}." for engine, text in versions.items()),
         f"Images: {', '.join(sorted({facts['source'] for facts in record['models'].values()}))}.",
+        *_agreement(record),
+        *_left_out(record),
     ]
+    if record.get("quick"):
+        lines.insert(0, "Made with --quick: no figures to quote.")
     return "  \n".join(lines)
+
+
+def _agreement(record: Run) -> list[str]:
+    """How far the engines' outputs were from minicnn's before anything was timed."""
+    most: dict[str, float] = {}
+    for check in (check for checks in record["checks"].values() for check in checks.values()):
+        for what, value in check.items():
+            most[what] = max(value, most.get(what, 0.0))
+    said = ", ".join(f"{what} {value:.1e}" for what, value in most.items())
+    return [f"Largest differences from minicnn's outputs, of losses relatively: {said}."] if most else []
+
+
+def _left_out(record: Run) -> list[str]:
+    """The variants that were measured in the first round alone, as too slow, and those that failed."""
+    rounds_of: dict[tuple[str, str, str, str], set[int]] = {}
+    failed = set()
+    for run in record["runs"]:
+        key = run["model"], run["measure"], run["engine"], run["variant"]
+        if "failed" in run:
+            failed.add(key)
+        rounds_of.setdefault(key, set()).add(run["round"])
+    gone_on = {key[:3] for key, rounds in rounds_of.items() if max(rounds) > 1}
+    few = {key for key, rounds in rounds_of.items() if rounds == {1} and key[:3] in gone_on} - failed
+    told = [("Slower and measured in the first round alone", few), ("Failed", failed)]
+    return [f"{what}: {_listed(keys)}." for what, keys in told if keys]
+
+
+def _listed(keys: Iterable[tuple[str, str, str, str]]) -> str:
+    """model measure: variant and variant; ..."""
+    by_figure: dict[str, list[str]] = {}
+    for model, measure, engine, variant in sorted(keys):
+        name = NAMES[engine] if variant == "default" else variant.replace("_", " ")
+        by_figure.setdefault(f"{model} {measure}", []).append(name)
+    return "; ".join(f"{place}: {', '.join(names)}" for place, names in by_figure.items())
 
 
 # -- plot
 
 
 def draw(record: Run, path: Path) -> None:
-    """Bars of each engine's time relative to minicnn's, training above predicting, to a PNG."""
+    """Bars of each engine's time relative to minicnn's, training beside predicting, to a PNG."""
     from matplotlib.figure import Figure
 
     panels = [
@@ -231,7 +276,8 @@ def _panel(axes: Any, record: Run, measure: str, title: str, name: str, unit: st
         found = [timing(record, model, engine, measure, figure(name)) for model in models]
         own = [timing(record, model, "minicnn", measure, figure(name)) for model in models]
         places = [row + (k - (len(engines) - 1) / 2) * height for row in range(len(models))]
-        widths = [a.median / b.median if a and b else 0 for a, b in zip(found, own, strict=True)]
+        ratios = [times_as_fast(b, [a]) for a, b in zip(found, own, strict=True)]
+        widths = [statistics.median(rounds) if rounds else 0 for rounds in ratios]
         axes.barh(places, widths, height * 0.92, color=COLOURS[engine], label=NAMES[engine])
         for place, width, entry in zip(places, widths, found, strict=True):
             if entry is not None:

@@ -1,14 +1,15 @@
 """How time grows with the batch, the size of the images, the number of channels, and the threads.
 
-    python bench/scaling.py                                             # lenet5, cnn_relu, cnn_cifar10
+    python bench/scaling.py                                             # four of the models
     python bench/scaling.py --models cnn_relu --axes batch threads --rounds 5
     python bench/scaling.py --quick
 
 A model of minicnn.applications is changed along one axis and trained and asked for predictions at each point: other
 batch sizes; other image sizes (the layers stay, random pixels); all convolutions and hidden dense layers with a
 multiple of their channels; other numbers of threads. Points alternate, round by round, in one process; figures are
-medians. Each table shows the time an image and what it is relative to the best point: for images by pixel, for
-channels by floating-point operation, so that 1.0 everywhere would be perfect scaling; for threads the speed-up.
+medians. predict takes up to 256 samples of small batches at once, so that its batches of 32 to 256 are alike. Each
+table shows the time an image and what it is relative to the best point: for images by pixel, for channels by
+floating-point operation, so that 1.0 everywhere would be perfect scaling; for threads the speed-up.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, clear_settings, describe, images, machine, markdown_table, number, write_json
+from common import OUT, clear_settings, describe, images, machine, markdown_table, number, positive, write_json
 from limits import product_flops
 from workloads import WORKLOADS
 
@@ -36,6 +37,7 @@ AXES: dict[str, list[float]] = {
     "channels": [0.25, 0.5, 1, 2, 4],
     "threads": [1, 2],
 }
+MODELS = ("lenet5", "cnn_relu", "cnn_cifar10", "alexnet_mnist")
 TITLES = {
     "batch": "batch size",
     "image": "height and width of an image",
@@ -196,6 +198,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
         panel.set_xlabel(TITLES[axis], fontsize=9)
         by = {"image": " a pixel", "channels": " an operation"}.get(axis, " an image")
         panel.set_title("speed-up" if axis == "threads" else f"time{by}, 1 = best point", fontsize=10)
+        panel.set_ylabel("speed-up" if axis == "threads" else "relative time")
         panel.set_ylim(bottom=0)
         panel.grid(alpha=0.3)
     handles = {
@@ -208,16 +211,17 @@ def draw(record: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=list(WORKLOADS), default=["lenet5", "cnn_relu", "cnn_cifar10"])
+    parser.add_argument("--models", nargs="+", choices=list(WORKLOADS), default=list(MODELS))
     parser.add_argument("--axes", nargs="+", choices=list(AXES), default=list(AXES))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, default=RESULTS / "scaling.json", help="kept here; .png beside it")
+    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--json", type=Path, default=OUT / "scaling.json", help="kept here; .md and .png beside it")
     parser.add_argument("--quick", action="store_true", help="few images, one round, the outer points of each axis")
     args = parser.parse_args()
     clear_settings()
     AXES["threads"] = [float(k) for k in range(1, get_num_threads() + 1)]
     record: dict[str, Any] = {"machine": machine(), "rounds": 1 if args.quick else args.rounds, "models": {}}
-    print(describe(record["machine"]))
+    said = [describe(record["machine"])]
+    print(said[0])
     for name in args.models:
         record["models"][name] = {}
         for axis in args.axes:
@@ -226,8 +230,10 @@ def main() -> None:
             chosen = [values[0], values[len(values) // 2], values[-1]] if args.quick and len(values) > 3 else values
             measured = measure(name, axis, chosen, count, record["rounds"])
             record["models"][name][axis] = measured
-            print(f"\n### {name}: {TITLES[axis]}\n\n{table(axis, measured)}", flush=True)
+            said.append(f"\n### {name}: {TITLES[axis]}\n\n{table(axis, measured)}")
+            print(said[-1], flush=True)
             write_json(args.json, record)
+    args.json.with_suffix(".md").write_text("\n".join(said) + "\n")
     draw(record, args.json.with_suffix(".png"))
 
 

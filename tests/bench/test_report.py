@@ -7,7 +7,7 @@ import math
 import compare
 import pytest
 from common import markdown_table, number
-from report import draw, figure, geometric_mean, tables, times_as_fast, timing, write_report
+from report import Timing, draw, figure, geometric_mean, tables, times_as_fast, timing, write_report
 
 
 def run(round_, engine, value, variant="default", measure="train", name="train_ms"):
@@ -26,8 +26,8 @@ RUNS = [
 RECORD = {
     "machine": {"cores": 2, "processor": "Abacus", "features": ["avx2"], "system": "Linux 1", "date": "2026-01-01"},
     "versions": {"minicnn": {"python": "3.11.7", "minicnn": "0.1.0", "none": None}},
-    "models": {name: {"source": "mnist", "images": 10240} for name in ("lenet5", "cnn_relu")},
-    "checks": {},
+    "models": {name: {"source": "mnist", "images": 10240, "batch": 128} for name in ("lenet5", "cnn_relu")},
+    "checks": {"lenet5": {"keras-default": {"probabilities": 2e-6}, "torch-nchw": {"probabilities": 1e-6}}},
     "runs": RUNS,
 }
 
@@ -52,6 +52,18 @@ def test_ratios_are_of_each_round_to_the_better_peer():
     assert times_as_fast(best("minicnn"), [None]) == times_as_fast(None, [best("keras")]) == []
 
 
+def test_peers_that_cross_count_each_where_it_is_faster():
+    own, one, other = (
+        Timing(name, "default", rounds[2], rounds)
+        for name, rounds in (
+            ("minicnn", {1: 1.0, 2: 1.0, 3: 2.0}),
+            ("keras", {1: 2.0, 2: 5.0, 3: 5.0}),
+            ("torch", {1: 6.0, 2: 3.0}),
+        )
+    )
+    assert times_as_fast(own, [one, other]) == [2.0, 3.0]  # in round 3 one is missing
+
+
 def test_geometric_mean():
     assert geometric_mean([1, 4, 16]) == pytest.approx(4)
     assert math.isnan(geometric_mean([]))
@@ -66,6 +78,12 @@ def test_the_tables():
     assert "Predicting" not in text  # not measured
     assert "cnn_relu" not in text
     assert "None" not in text
+    assert "Training batches: 128 on lenet5." in text
+    assert "Largest differences from minicnn's outputs, of losses relatively: probabilities 2.0e-06." in text
+    assert "Slower and measured in the first round alone: lenet5 train: compiled." in text
+    assert "Failed: lenet5 train: broken." in text
+    assert "--quick" not in text
+    assert "Made with --quick" in tables({**RECORD, "quick": True})
 
 
 def test_the_report_stands_beside_the_record(tmp_path):
