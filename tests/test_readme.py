@@ -24,3 +24,11 @@ def test_python_blocks_run(block, tmp_path, monkeypatch, capsys):
 def test_the_two_commands_stand_on_lines_of_their_own():
     commands = re.findall(r"```sh\n(python3 -m venv .*)\n```", README)
     assert [command.split("&&")[-1].strip() for command in commands] == ["python examples/lenet5_mnist.py", "pytest"]
+
+
+@pytest.mark.parametrize("title", ["Training", "Predicting"])
+def test_the_tables_of_speed_are_the_records(title):
+    record = (Path(__file__).parent.parent / "bench/results/compare.md").read_text()
+    table = next(part for part in record.split("### ") if part.startswith(title)).split("\n\n")[1]
+    assert table.count("\n") == 10  # eight models, two lines of head and the mean
+    assert f"\n\n{table}\n\n" in README
