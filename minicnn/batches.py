@@ -67,9 +67,11 @@ def check_finite(array: Array, name: str, dtype: Any = None) -> None:
 
 TOGETHER, TOGETHER_NUMBERS = 256, 1 << 24
 """Samples up to which small batches go through a model together where it only predicts, and the numbers that its
-largest layer makes of them: at each call a kernel starts two threads and reads its weights. Batches of 32 are predicted
-in 0.72 to 0.84 of the time so (four of the sheet's models, 2 cores of an AMD EPYC). Beyond 256 samples little is left to
-gain, and 64 MB for a layer's output are what the first layers of the sheet's models take for so many."""
+largest layer makes of them: at each call a kernel starts two threads and reads its weights. Batches of 32 are
+predicted in 0.72 to 0.84 of the time so (four of the sheet's models, 2 cores of an AMD EPYC). Beyond 256 samples
+little is left to gain, and 64 MB for a layer's output are what the first layers of the sheet's models take for so
+many.
+"""
 
 
 class ArrayBatches:
