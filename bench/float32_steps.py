@@ -2,7 +2,7 @@
 
     python bench/float32_steps.py                              # all eight models, half an hour
     python bench/float32_steps.py --models cnn_relu lenet5 --steps 50 --json some.json
-    python bench/float32_steps.py --models                     # none: draw what the file has
+    python bench/float32_steps.py --models --json some.json    # none: draw what the file has
 
 Both start from the same weights and see the same batches of the data set, in its order; rate and batch size are the
 sheet's, pixels raw, dropout off. The losses of each step go to the JSON file, which keeps models of earlier runs, and

@@ -8,7 +8,7 @@ Each model is trained and asked for predictions with `fit` and `predict` as they
 steps, the gathering of batches, the loss, the penalties and the optimizer are timed on the way: real shapes, real data,
 caches as they are in training. The table gives the median time of each, its share of the whole step, its operations and
 bytes, and the percentage of its limit, as limits.py defines it; "<" marks parts that take more than 5 % of the step and
-reach less than 60 %. What a step does outside these parts (accuracy, bookkeeping) is the last row.
+reach less than 60 %. What a step does outside these parts (accuracy, bookkeeping) is "the rest".
 """
 
 import argparse

@@ -186,8 +186,10 @@ def _footer(record: Run) -> str:
     versions = {}
     for engine, facts in record["versions"].items():
         versions[engine] = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
-    trained = {run["model"] for run in record["runs"]}
-    batches = ", ".join(f"{facts['batch']} on {model}" for model, facts in record["models"].items() if model in trained)
+    measured = {run["model"] for run in record["runs"]}
+    batches = ", ".join(
+        f"{facts['batch']} on {model}" for model, facts in record["models"].items() if model in measured
+    )
     lines = [
         f"{describe(record['machine'])}; medians of {rounds} round{'s' * (rounds != 1)} in alternation.",
         "Ratios are formed in each round, with the peer that is faster in it: their median, lowest and highest.",

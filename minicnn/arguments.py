@@ -1,7 +1,8 @@
 """Checking the arguments that constructors take. The counterpart for sizes is geometry.positive_int."""
 
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -60,3 +61,17 @@ def refuse(owner: Any, **given: tuple[Any, Any]) -> None:
     for name, (value, default) in given.items():
         if value is not default and (isinstance(value, np.ndarray) or value != default):
             raise ConfigError(f"{owner}: {name}={value!r} is not supported by minicnn; leave it at {default!r}.")
+
+
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether it can be called with so many arguments by position; True of a C extension's, which may not tell.
+
+    The signature is asked, not tried: a TypeError from within the function is the caller's to see.
+    """
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True

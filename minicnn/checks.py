@@ -59,16 +59,15 @@ def check_weights(sample_weight: Any, count: int, owner: str, output_shape: Shap
             f"{owner}: x has {count} samples and sample_weight has shape {weights.shape}; give one weight each."
         )
     check_finite(weights, f"{owner}: sample_weight")
-    if weights.shape in ((count,), (count, 1)):
-        return weights.reshape(count)
-    places = weights.shape[1:-1] if weights.shape[-1] == 1 and weights.ndim > len(output_shape) else weights.shape[1:]
-    if places != output_shape[: len(places)] or len(places) >= len(output_shape):
+    allowed = [(count, *output_shape[:k]) for k in range(max(1, len(output_shape)))]
+    shape = weights.shape[:-1] if weights.shape[-1] == 1 and weights.shape[:-1] in allowed else weights.shape
+    if shape not in allowed:
         further = f", or one for each place of {output_shape[:-1]}" if len(output_shape) > 1 else ""
         raise DataError(
             f"{owner}: sample_weight must have shape ({count},), got {weights.shape}; give one weight for each "
             f"sample{further}."
         )
-    return weights.reshape(count, *places)
+    return weights.reshape(shape)
 
 
 def class_weights(class_weight: Any, sample_weight: Array | None, y: Array, output_shape: Shape) -> Array | None:

@@ -150,9 +150,9 @@ class Trainer(Evaluator):
         validation_data: (x, y), (x, y, sample_weight) or an iterable of batches. validation_steps: so many of them each
         time, the first ones, or a generator's next. shuffle: True, False or "batch"; of batches, only those of a
         Sequence are shuffled.
-        class_weight: {class: weight}. sample_weight: (N,), or a number for each place of an
-        output of several axes, (N, H, W). initial_epoch: where to count from. steps_per_epoch: batches
-        an epoch; the next one goes on where it ends. The one in which the data end is short, and then they begin anew.
+        class_weight: {class: weight}. sample_weight: (N,), or a number for each place of an output of several axes,
+        (N, H, W). initial_epoch: where to count from. steps_per_epoch: batches an epoch; the next one goes on where it
+        ends. The one in which the data end is short, and then they begin anew.
         Raises DataError, ShapeError or ConfigError before anything has changed; of an iterable's batches, each is
         checked when its turn comes.
         """

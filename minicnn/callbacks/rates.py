@@ -8,7 +8,7 @@ import numbers
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from minicnn.arguments import finite_number, refuse_unknown
+from minicnn.arguments import finite_number, refuse_unknown, takes
 from minicnn.callbacks.base import Callback, Logs
 from minicnn.callbacks.monitor import Monitor
 from minicnn.errors import ConfigError
@@ -131,22 +131,12 @@ class ReduceLROnPlateau(Monitor):
 
 
 def _takes_rate(schedule: Any) -> bool:
-    """Whether schedule is a function of (epoch, rate) rather than of (epoch). Raises ConfigError if it is neither.
-
-    The signature is asked, not tried: a TypeError from within the schedule is the caller's to see.
-    """
+    """Whether schedule is a function of (epoch, rate) rather than of (epoch). Raises ConfigError if it is neither."""
     if not callable(schedule):
         raise ConfigError(f"LearningRateScheduler: schedule must be a function of (epoch, rate), got {schedule!r}.")
-    try:
-        signature = inspect.signature(schedule)
-    except ValueError:  # a function of a C extension may not tell
-        return True
-    for arguments in ((0, 0.0), (0,)):
-        try:
-            signature.bind(*arguments)
-        except TypeError:
-            continue
-        return len(arguments) == 2
+    if takes(schedule, 2) or takes(schedule, 1):
+        return takes(schedule, 2)
+    signature = inspect.signature(schedule)
     raise ConfigError(
         f"LearningRateScheduler: schedule must take (epoch, rate) or (epoch), got {schedule!r}{signature}."
     )

@@ -6,9 +6,9 @@ are on a map of one pixel (valid_taps.py). The forward pass of a large layer rea
 for a sample or two, and makes rank updates for few (dense_updates.py); predict and evaluate multiply thousands of
 samples by it in another way yet (strassen.py).
 
-A last layer of 10 outputs reaches 4 to 13 % of its limit with 84 or 512 inputs and 13 to 28 with 1600 or 4096
+A last layer of 10 outputs reaches 2 to 11 % of its limit with 84 or 512 inputs and 12 to 21 with 1600 or 4096
 (bench/results/kernels.json): its rows fill 10 of 16 lanes, and each number of x is used ten times only. LeNet's hidden
-layers, 400x120 and the like, reach 21 to 73 %, too small for BLAS to warm up on; on tile products instead, with the
+layers, 400x120 and the like, reach 21 to 80 %, too small for BLAS to warm up on; on tile products instead, with the
 outputs filled up to whole vectors, they take 0.9 of the time forward and 1.6 to 1.9 times as long back.
 """
 

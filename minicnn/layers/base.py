@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from minicnn.arguments import refuse
+from minicnn.arguments import refuse, takes
 from minicnn.errors import ConfigError, DataError, NotBuiltError, ShapeError
 from minicnn.kernels import NUMBA, KernelSet
 from minicnn.lending import conforming
@@ -226,7 +225,7 @@ class Layer:
         owner = f"{self}: {name}: {type(initializer).__name__}"
         remedy = "make it return the shape that it is called with"
         ours = type(initializer).__module__.startswith("minicnn.")
-        arguments = (shape, dtype, rng) if ours or _takes(initializer, 3) else (shape, dtype)
+        arguments = (shape, dtype, rng) if ours or takes(initializer, 3) else (shape, dtype)
         values = conforming(initializer(*arguments), shape, dtype, owner, remedy)
         return values if ours else values.copy()  # the caller may keep what it returned
 
@@ -369,15 +368,6 @@ def _numbers(data: Any, owner: str) -> Array:
     if array.dtype.kind not in "biuf":
         raise DataError(f"{owner}: got {array.dtype} values; give an array of numbers.")
     return array
-
-
-def _takes(function: Callable[..., Any], count: int) -> bool:
-    """Whether it can be called with so many arguments by position."""
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError:
-        return False
-    return True
 
 
 def _to_write(layer: Layer, method: str) -> str:

@@ -4,7 +4,7 @@
 
 dz of an image is made in a workspace, serves all three sums while it is in the cache, and is never written elsewhere.
 Each slot has its own sums of kernel and bias, added in a fixed order at the end. The gradient of LeNet's first kernel
-fills 5 of 16 lanes and reaches 17 % of its limit (an AMD EPYC; 9 on a Xeon). The forward loops, and what else is known
+fills 5 of 16 lanes and reaches 16 % of its limit (an AMD EPYC; 9 on a Xeon). The forward loops, and what else is known
 of their speed, are in convolution_kernels.py.
 """
 
