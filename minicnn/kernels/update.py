@@ -7,12 +7,41 @@ variants takes an array of size 0 for a slot that its variant does without.
 Every update first shrinks the weights, w ← w − decay·w, where decay is learning rate times weight decay, 0 for none
 (Loshchilov and Hutter 2019). Each element is its own: the bits do not depend on the number of threads. Cost: a few
 operations an element, so the time goes into memory, and each array is read and written once.
+
+Slots that shrink from step to step end at 0: of a unit that never fires the gradient is 0, and after a thousand steps
+what is left of its mean would be a number below the smallest that a CPU computes with at full speed (subnormal, 1e-38
+in float32), for ever. Keras on TensorFlow makes such numbers 0 as well. On an Intel Xeon, Adam's update of LeNet-5
+took 250 µs instead of 50 after an epoch of MNIST in batches of 32, 16 % of its mean gradients being so small.
 """
+
+from typing import Any
 
 import numpy as np
 
-from minicnn.kernels.jit import compiled, prange
+from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.typing import Array
+
+MARGIN = 1024
+"""Slots are 0 below so many times the smallest normal number, 1e-35 in float32, so that products of them with rates and
+decays are not subnormal either."""
+
+
+@inlined
+def least_slot(like: Array) -> Any:
+    """The smallest number that a slot of this dtype holds, besides 0."""
+    return like.dtype.type(MARGIN * np.finfo(like.dtype).tiny)
+
+
+@inlined
+def not_tiny(value: Any, least: Any) -> Any:
+    """value, or 0 where it is smaller than `least`; NaN stays."""
+    return value * 0 if abs(value) < least else value
+
+
+def zero_tiny(*slots: Array) -> None:
+    """not_tiny of whole slots, in place."""
+    for slot in slots:
+        slot[np.abs(slot) < least_slot(slot)] = 0
 
 
 def sgd_loops(weights: Array, gradients: Array, learning_rate: float, decay: float) -> None:
@@ -44,8 +73,9 @@ def momentum_loops(
     The learning rate is inside the velocity, so a change of rate acts on new gradients only, as in Keras (PyTorch
     multiplies by it outside). Source: Sutskever et al. 2013.
     """
+    least = least_slot(velocity)
     for i in prange(weights.size):
-        velocity[i] = momentum * velocity[i] - learning_rate * gradients[i]
+        velocity[i] = not_tiny(momentum * velocity[i] - learning_rate * gradients[i], least)
         step = momentum * velocity[i] - learning_rate * gradients[i] if nesterov else velocity[i]
         weights[i] = weights[i] - decay * weights[i] + step
 
@@ -62,6 +92,7 @@ def momentum_numpy(
     """momentum_loops on whole arrays."""
     velocity *= momentum
     velocity -= learning_rate * gradients
+    zero_tiny(velocity)
     weights -= decay * weights
     weights += momentum * velocity - learning_rate * gradients if nesterov else velocity
 
@@ -89,15 +120,16 @@ def rmsprop_loops(
     average_gradient a are of size 0 in the variants without. Source: Hinton 2012, lecture 6e; Graves 2013 (centered).
     """
     has_momentum, centered = momentum_slot.size > 0, average_gradient.size > 0
+    least = least_slot(velocity)
     for i in prange(weights.size):
-        velocity[i] = keep * velocity[i] + take * gradients[i] * gradients[i]
+        velocity[i] = not_tiny(keep * velocity[i] + take * gradients[i] * gradients[i], least)
         spread = velocity[i]
         if centered:
-            average_gradient[i] = keep * average_gradient[i] + take * gradients[i]
+            average_gradient[i] = not_tiny(keep * average_gradient[i] + take * gradients[i], least)
             spread -= average_gradient[i] * average_gradient[i]
         step = learning_rate * gradients[i] / np.sqrt(spread + epsilon)
         if has_momentum:
-            momentum_slot[i] = momentum * momentum_slot[i] + step
+            momentum_slot[i] = not_tiny(momentum * momentum_slot[i] + step, least)
             step = momentum_slot[i]
         weights[i] = weights[i] - decay * weights[i] - step
 
@@ -118,15 +150,18 @@ def rmsprop_numpy(
     """rmsprop_loops on whole arrays."""
     velocity *= keep
     velocity += take * gradients * gradients
+    zero_tiny(velocity)
     spread = velocity
     if average_gradient.size:
         average_gradient *= keep
         average_gradient += take * gradients
+        zero_tiny(average_gradient)
         spread = velocity - average_gradient * average_gradient
     step = learning_rate * gradients / np.sqrt(spread + epsilon)
     if momentum_slot.size:
         momentum_slot *= momentum
         momentum_slot += step
+        zero_tiny(momentum_slot)
         step = momentum_slot
     weights -= decay * weights
     weights -= step
@@ -177,10 +212,11 @@ def adadelta_loops(
 
     keep = ρ, take = 1 − ρ. Source: Zeiler 2012, which has lr = 1.
     """
+    least = least_slot(weights)
     for i in prange(weights.size):
-        accumulated_grad[i] = keep * accumulated_grad[i] + take * gradients[i] * gradients[i]
+        accumulated_grad[i] = not_tiny(keep * accumulated_grad[i] + take * gradients[i] * gradients[i], least)
         step = np.sqrt(accumulated_delta[i] + epsilon) * gradients[i] / np.sqrt(accumulated_grad[i] + epsilon)
-        accumulated_delta[i] = keep * accumulated_delta[i] + take * step * step
+        accumulated_delta[i] = not_tiny(keep * accumulated_delta[i] + take * step * step, least)
         weights[i] = weights[i] - decay * weights[i] - learning_rate * step
 
 
@@ -198,9 +234,11 @@ def adadelta_numpy(
     """adadelta_loops on whole arrays."""
     accumulated_grad *= keep
     accumulated_grad += take * gradients * gradients
+    zero_tiny(accumulated_grad)
     step = np.sqrt(accumulated_delta + epsilon) * gradients / np.sqrt(accumulated_grad + epsilon)
     accumulated_delta *= keep
     accumulated_delta += take * step * step
+    zero_tiny(accumulated_delta)
     weights -= decay * weights
     weights -= learning_rate * step
 
@@ -229,9 +267,10 @@ def adam_loops(
     section 2; Reddi, Kale and Kumar 2018 (amsgrad).
     """
     amsgrad = velocity_hat.size > 0
+    least = least_slot(momentum)
     for i in prange(weights.size):
-        momentum[i] += take_1 * (gradients[i] - momentum[i])
-        velocity[i] += take_2 * (gradients[i] * gradients[i] - velocity[i])
+        momentum[i] = not_tiny(momentum[i] + take_1 * (gradients[i] - momentum[i]), least)
+        velocity[i] = not_tiny(velocity[i] + take_2 * (gradients[i] * gradients[i] - velocity[i]), least)
         largest = velocity[i]
         if amsgrad:
             largest = np.maximum(velocity_hat[i], largest)  # np.maximum hands NaN on, max does not
@@ -255,6 +294,7 @@ def adam_numpy(
     """adam_loops on whole arrays."""
     momentum += take_1 * (gradients - momentum)
     velocity += take_2 * (gradients * gradients - velocity)
+    zero_tiny(momentum, velocity)
     largest = velocity
     if velocity_hat.size:
         np.maximum(velocity_hat, velocity, out=velocity_hat)

@@ -27,6 +27,10 @@ OPERATIONS = {
 }
 
 
+# slots that shrink where gradients are 0, by their place among the arguments: those with a sign, and means of squares
+SHRINKING = {"momentum": ([2], []), "rmsprop": ([3, 4], [2]), "adadelta": ([], [2, 3]), "adam": ([2], [3])}
+
+
 def function(operation, version):
     return getattr(update, f"{operation.split(',')[0].split(' ')[0]}_{version}")
 
@@ -140,3 +144,37 @@ def test_amsgrad_hands_nan_on(version):
     args = [np.array(a) for a in ([1.0], [np.nan], [0.0], [0.0], [5.0])]
     function("adam", version)(*args, 0.1, 0.1, 0.1, 0.1, 0.0)
     assert np.isnan(args[0][0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("version", ["loops", "numpy", "numba"])
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if name.split(",")[0] in SHRINKING])
+def test_what_is_left_of_a_slot_without_gradients_ends_at_zero(operation, version, dtype):
+    """Numbers below the smallest normal one make a CPU slow, and rounding keeps them from ever reaching 0."""
+    args = arguments(operation, 3, dtype)
+    tiny = np.finfo(dtype).tiny
+    before = args[0].copy()
+    args[1][:] = 0
+    means, squares = SHRINKING[operation.split(",")[0]]
+    shrinking = [args[k] for k in (*means, *squares) if args[k].size]
+    for slot in shrinking:
+        slot[:] = [1e8 * tiny, 1e7 * tiny, 0]
+    for k in means:
+        args[k][1::3] *= -1
+    for _ in range(2500):
+        function(operation, version)(*args)
+        for slot in shrinking:
+            assert np.all((slot == 0) | (abs(slot) >= tiny))
+    assert not np.any(shrinking)
+    np.testing.assert_allclose(args[0], before * (1 - 0.01) ** 2500, rtol=1e-3)  # by the decay alone
+
+
+@pytest.mark.parametrize("version", ["loops", "numpy", "numba"])
+@pytest.mark.parametrize("operation", [name for name, (slots, *_) in OPERATIONS.items() if slots])
+def test_nan_stays_in_the_slots(operation, version):
+    args = arguments(operation, 3, "float32")
+    args[1][1] = np.nan
+    function(operation, version)(*args)
+    for array in args:
+        if isinstance(array, np.ndarray) and array is not args[1] and array.size:
+            assert np.isnan(array).tolist() == [False, True, False]
