@@ -25,10 +25,10 @@ from minicnn.kernels.winograd import (
     SLOTS,
     Grid,
     Transform,
+    blocks_of_strips,
     input_frame,
     odd_lines,
     output_frame,
-    strips_per_block,
     transform_gradients,
     transform_inputs,
     transform_outputs,
@@ -177,8 +177,8 @@ def winograd_forward_loops(
     betas, flat_index = repeated_panels(beta, across, widest), index.reshape(-1)
 
     strips = n * grid.down
-    most = strips_per_block(strips, across, places * across * (channels + widest) * x.itemsize)
-    blocks = (strips + most - 1) // most
+    blocks = blocks_of_strips(strips, across, places * across * (channels + widest) * x.itemsize)
+    most = (strips + max(1, blocks) - 1) // max(1, blocks)
     input_plane = odd_lines(most * across * channels, x.itemsize)
     product_plane = odd_lines(most * across * widest, x.itemsize)
     slots = min(SLOTS, blocks)
@@ -191,8 +191,8 @@ def winograd_forward_loops(
         pooled = lines_of_cache(across * widest if pool else 0, x)
         chosen = np.empty(pooled.size if index.size else 0, np.uint8)
         for block in range(slot, blocks, slots):
-            first = block * most
-            count = min(most, strips - first)
+            first = block * strips // blocks
+            count = (block + 1) * strips // blocks - first
             transform_inputs(flat_x, grid, channels, first, count, pixels, inputs, input_plane)
             for f in range(group * widest, filters, groups * widest):
                 last = min(f + widest, filters)
@@ -285,8 +285,8 @@ def winograd_gradient_loops(
     flat_x, flat_y, flat_dy, flat_index = x.reshape(-1), y.reshape(-1), dy.reshape(-1), index.reshape(-1)
     flat_dz, flat_dkernel = dz.reshape(-1), dkernel.reshape(-1)
     strips = n * grid.down
-    most = strips_per_block(strips, grid.across, places * grid.across * (channels + widest) * x.itemsize)
-    blocks = (strips + most - 1) // most
+    blocks = blocks_of_strips(strips, grid.across, places * grid.across * (channels + widest) * x.itemsize)
+    most = (strips + max(1, blocks) - 1) // max(1, blocks)
     input_plane = odd_lines(most * grid.across * channels, x.itemsize)
     plane = odd_lines(most * grid.across * widest, x.itemsize)
     slots = max(1, min(SLOTS, blocks))
@@ -300,8 +300,8 @@ def winograd_gradient_loops(
         inputs, gradients = lines_of_cache(places * input_plane, x), lines_of_cache(places * plane, x)
         line = np.empty(grid.across * filters if pool else 0, x.dtype)
         for block in range(slot, blocks, slots):
-            first = block * most
-            count = min(most, strips - first)
+            first = block * strips // blocks
+            count = (block + 1) * strips // blocks - first
             if pool:
                 unpool_strips(
                     flat_dy, flat_y, flat_index, pool == AVERAGE_POOL, code, filters, grid, first, count, line, flat_dz

@@ -108,10 +108,13 @@ def test_derivatives(problem):
         assert_within(actual, expected, sizes, bound)
 
 
-def test_strips_per_block():
-    budget = winograd.BLOCK_BYTES
-    assert winograd.strips_per_block(1000, 16, budget // 10) == 10
-    assert winograd.strips_per_block(1000, 16, 2 * budget) == 1  # one strip at least
-    assert winograd.strips_per_block(16, 16, 1) == 16 // winograd.SLOTS  # shared out
-    assert winograd.strips_per_block(16, 3, 1) == 6  # but not below 16 tiles
-    assert winograd.strips_per_block(0, 20, 1) == 1
+def test_blocks_of_strips():
+    budget, slots = winograd.BLOCK_BYTES, winograd.SLOTS
+    assert winograd.blocks_of_strips(1000, 16, budget // 10) == 104  # of ten strips, about
+    assert winograd.blocks_of_strips(1000, 16, 2 * budget) == 1000  # of one strip at least
+    assert winograd.blocks_of_strips(16, 16, 1) == slots  # shared out
+    assert winograd.blocks_of_strips(16, 3, 1) == 3  # but not below 16 tiles
+    assert winograd.blocks_of_strips(0, 20, 1) == 0
+    for strips in range(200):
+        blocks = winograd.blocks_of_strips(strips, 5, budget // 17)
+        assert blocks < slots or blocks % slots == 0  # every slot has as many
