@@ -1,8 +1,9 @@
 """A dense layer's products: y = x · kernel + bias, and their derivatives; in the fused forms with an activation on top.
 
 Throughout: x (N, I), kernel (I, O), bias (O,), y and dy (N, O), code an activation of fused.py. Cost: N·I·O
-multiply-adds for each product. Small layers run as blocks of samples on BLAS, large ones as the convolution that they
-are on a map of one pixel (valid_taps.py). The forward pass of a large layer reads eight rows of the kernel at a time
+multiply-adds for each product. Small layers run as tile products of arrays where they lie (dense_tiles.py), large ones
+as the convolution that they are on a map of one pixel (valid_taps.py); on CPUs without generated machine code both run
+as blocks of samples on BLAS. The forward pass of a large layer reads eight rows of the kernel at a time
 for a sample or two, and makes rank updates for few (dense_updates.py); predict and evaluate multiply thousands of
 samples by it in another way yet (strassen.py).
 
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.geometry import Windows
+from minicnn.kernels.dense_tiles import dense_tiled, dense_tiled_backward
 from minicnn.kernels.dense_updates import dense_updated, updates_pay
 from minicnn.kernels.fused import LINEAR, activate_in_place, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
@@ -134,7 +136,7 @@ def dense_backward_numpy(dy: Array, x: Array, kernel: Array, dkernel: Array, dbi
     return dy @ kernel.T if need_dx else np.empty((0, 0), x.dtype)
 
 
-# ---------------------------------------------------------------- small layers: BLAS
+# ---------------------------------------------------------------- any layer, on BLAS
 
 
 def dense_blocked(x: Array, kernel: Array, bias: Array, code: int) -> Array:
@@ -234,22 +236,24 @@ dense_streamed_numba = compiled(dense_streamed)
 
 
 def is_large(inputs: int, outputs: int) -> bool:
-    """Whether tile products pay: with kernels beyond 64k numbers, which BLAS packs anew for each block of samples.
+    """Whether packing pays: with kernels beyond 128k numbers, and as many outputs as the widest tile has.
 
-    At batch 128, forward and backward: 784x128 0.31 ms and BLAS 0.42, 4096x4096 42 and 94; but 400x120 0.20 and 0.21,
-    and with less than a tile's columns, 8192x32, 3.0 and 1.5.
+    Time over that of dense_tiles.py, forward and back, for 32 and 128 samples: 784x128 1.4 and 1.0, 1.0 and 1.0;
+    1024x256 1.2 and 0.85, 1.1 and 0.9; 1024x512 1.0 and 0.6, 0.7 and 0.8.
     """
-    return outputs >= 64 and inputs * outputs >= 1 << 16
+    return outputs >= 64 and inputs * outputs >= 1 << 17
 
 
 def dense_activated(x: Array, kernel: Array, bias: Array, code: int) -> Array:
     """y = f(x · kernel + bias), the fastest way for these shapes."""
     inputs, outputs = kernel.shape
-    tiling = tiling_for(x.itemsize) if is_large(inputs, outputs) and len(x) else None
-    if tiling is None:
-        return (dense_few_numba if len(x) <= FEW else dense_blocked_numba)(x, kernel, bias, code)
+    tiling, large = tiling_for(x.itemsize) if len(x) else None, is_large(inputs, outputs)
     if len(x) <= FEW:
-        return dense_streamed_numba(x, kernel, bias, code)
+        return (dense_streamed_numba if tiling and large else dense_few_numba)(x, kernel, bias, code)
+    if tiling is None:
+        return dense_blocked_numba(x, kernel, bias, code)
+    if not large:
+        return dense_tiled(x, kernel, bias, code, tiling)
     if updates_pay(len(x), inputs, outputs, tiling.lanes):
         return dense_updated(x, kernel, bias, code, tiling.lanes, update_rank(x.itemsize))
     pixels, taps = x.reshape(len(x), 1, 1, -1), kernel.reshape(1, 1, *kernel.shape)
@@ -260,9 +264,11 @@ def dense_activated_backward(
     dy: Array, y: Array, x: Array, kernel: Array, code: int, dkernel: Array, dbias: Array, need_dx: bool
 ) -> Array:
     """dense_backward_blocked, the fastest way for these shapes."""
-    tiling = tiling_for(x.itemsize) if is_large(*kernel.shape) and len(x) else None
+    tiling = tiling_for(x.itemsize) if len(x) else None
     if tiling is None:
         return dense_backward_blocked_numba(dy, y, x, kernel, code, dkernel, dbias, need_dx)
+    if not is_large(*kernel.shape):
+        return dense_tiled_backward(dy, y, x, kernel, code, tiling, dkernel, dbias, need_dx)
     n, taps = len(x), (1, 1, *kernel.shape)
     dx = valid_taps_backward_numba(
         dy.reshape(n, 1, 1, -1), y.reshape(n, 1, 1, -1), x.reshape(n, 1, 1, -1), kernel.reshape(taps), ONE_PIXEL,

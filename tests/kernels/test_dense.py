@@ -1,12 +1,13 @@
-"""Dense products: loops, NumPy, the blocks on BLAS and the tile products agree."""
+"""Dense products: loops, NumPy, the blocks on BLAS and the tile products of small and of large layers agree."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicnn.kernels import dense
+from minicnn.kernels import dense, dense_tiles
 from minicnn.kernels.fused import LINEAR, RELU, TANH
+from minicnn.kernels.tiles import Tiling
 from tests.kernels.versions import DTYPES, SEEDS, assert_close, plain
 
 FUNCTIONS = {LINEAR: lambda z: z, RELU: lambda z: np.where(z <= 0, z.dtype.type(0), z), TANH: np.tanh}
@@ -65,6 +66,43 @@ def everything_is_large(request, monkeypatch):
 def test_large_versions_agree(everything_is_large, n, inputs, outputs, dtype):
     for need_dx in (True, False):
         assert_versions_agree(n, inputs, outputs, dtype, n + inputs, need_dx)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [dense.FEW + 1, 17, dense_tiles.SAMPLES + 1, dense_tiles.PARTS * dense_tiles.ROWS + 5])
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    # fewer than a vector, one, panels that overlap by little and by much, more terms than one product sums
+    [(1, 1), (5, 7), (200, 10), (400, 1), (33, 16), (70, 17), (40, 41), (130, 65), (7, 131), (300, 84), (9, 300)],
+)
+def test_small_layers_agree(inputs, outputs, n, dtype):
+    for need_dx in (True, False):
+        assert_versions_agree(n, inputs, outputs, dtype, n + inputs, need_dx)
+
+
+@pytest.mark.parametrize("columns", [*range(1, 300), 1000])
+@pytest.mark.parametrize("tiling", [Tiling(16, 24, 12, 8, 6, 64), Tiling(4, 8, 4, 0, 0, 8), Tiling(8, 12, 6, 4, 0, 24)])
+def test_panels_cover_all_columns_and_no_more(tiling, columns):
+    width = dense_tiles.panel_width(columns, tiling)
+    assert width % tiling.lanes == 0
+    assert tiling.lanes <= width <= tiling.widest
+    covered = set()
+    for begin in range(0, columns, width):
+        first = max(0, min(begin, columns - width))
+        covered |= set(range(first, first + width))
+    assert covered == set(range(max(columns, tiling.lanes)))
+
+
+def test_what_lies_behind_a_short_row_does_not_show():
+    """NaN in one output's weights, read along with the row before, is in that output alone."""
+    x, kernel, bias, dy = random_problem(40, 50, 3, np.float32, 0)
+    kernel[:, 0] = np.nan
+    y = dense.dense_numba(x, kernel, bias)
+    assert np.isnan(y).all(axis=0).tolist() == [True, False, False]
+    dy[:, 0] = np.nan
+    dkernel, dbias, _ = backward(dense.dense_backward_numba, dy, x, kernel, True)
+    assert np.isnan(dkernel).all(axis=0).tolist() == np.isnan(dbias).tolist() == [True, False, False]
+    assert np.isfinite(dkernel[:, 1:]).all()
 
 
 @pytest.mark.parametrize("large", [False, True])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minicnn import losses
 from minicnn.gradcheck import check_model
-from minicnn.kernels import NUMPY, dense, valid_taps
+from minicnn.kernels import NUMPY, dense, dense_tiles, valid_taps
 from minicnn.kernels.tiles import Tiling
 from minicnn.layers import Dense, Dropout, Input, Run
 from minicnn.models import Sequential
@@ -17,10 +17,12 @@ from minicnn.steps.plan import LayerStep, LogitsStep, layer_rule, logits_rule, m
 WIDTHS = st.sampled_from([1, 2, 5, 16, 33, 70])
 
 
-@pytest.fixture(params=["small", "large", "updated"])
+@pytest.fixture(params=["small", "large", "updated", "blas"])
 def size(request, monkeypatch):
     """Each way of computing, for layers of any size."""
-    monkeypatch.setattr(dense, "is_large", lambda inputs, outputs: request.param != "small")
+    monkeypatch.setattr(dense, "is_large", lambda inputs, outputs: request.param not in ("small", "blas"))
+    if request.param == "blas":
+        monkeypatch.setattr(dense, "tiling_for", lambda itemsize: None)
     if request.param == "updated":
         monkeypatch.setattr(dense, "updates_pay", lambda n, inputs, outputs, lanes: outputs % lanes == 0)
     return request.param
@@ -89,21 +91,30 @@ def test_any_shape(size):
 def test_the_plain_loops_are_the_same_program(size, n, monkeypatch):
     """Uncompiled, on tiles of a CPU with other vectors: two lanes, at most 3, 2, 0 and 0 rows."""
     for name, loops in (
+        ("dense_few_numba", dense.dense_few),
         ("dense_blocked_numba", dense.dense_blocked),
         ("dense_backward_blocked_numba", dense.dense_backward_blocked),
+        ("dense_tiled", dense_tiles.dense_tiled_loops),
+        ("dense_tiled_backward", dense_tiles.dense_tiled_backward_loops),
         ("valid_taps_numba", valid_taps.valid_taps_blocked),
         ("dense_streamed_numba", dense.dense_streamed),
         ("valid_taps_backward_numba", valid_taps.valid_taps_backward_blocked),
-        ("tiling_for", lambda itemsize: Tiling(2, 3, 2, 0, 0, 4)),
     ):
         monkeypatch.setattr(dense, name, loops)
-    assert_same(built(Dense(5, activation="relu"), 7), n)
+    if size != "blas":
+        monkeypatch.setattr(dense, "tiling_for", lambda itemsize: Tiling(2, 3, 2, 0, 0, 4))
+    for outputs in (5, 1):
+        assert_same(built(Dense(outputs, activation="relu"), 7), n)
 
 
-def test_a_cpu_without_a_vector_unit_takes_blas_for_large_layers(monkeypatch):
+@pytest.mark.parametrize("large", [False, True])
+def test_a_cpu_without_a_vector_unit_takes_blas(monkeypatch, large):
     monkeypatch.setattr(dense, "tiling_for", lambda itemsize: None)
-    monkeypatch.setattr(dense, "is_large", lambda inputs, outputs: True)
-    for name in ("valid_taps_numba", "dense_streamed_numba", "valid_taps_backward_numba"):
+    monkeypatch.setattr(dense, "is_large", lambda inputs, outputs: large)
+    for name in (
+        *("valid_taps_numba", "dense_streamed_numba", "valid_taps_backward_numba"),
+        *("dense_tiled", "dense_tiled_backward"),
+    ):
         monkeypatch.setattr(dense, name, None)  # a call would fail
     for n in (1, 5):
         assert_same(built(Dense(3, activation="tanh"), 4), n)

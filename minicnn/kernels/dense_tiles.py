@@ -1,0 +1,200 @@
+"""Small dense layers as tile products of arrays where they lie, without packing: x · kernel, xᵀ · dz and dz · kernelᵀ.
+
+A tile product (tiles.py) takes numbers of its first factor any distance apart and reads its second one in runs of
+whole vectors. The kernel of a small layer is such runs already, and stays in the second-level cache, so that packing it
+as valid_taps.py does would cost more than it saves. Outputs that are no multiple of a vector are covered by panels that
+overlap, of one width:
+
+    120 outputs in panels of 64:   0 ... 63   and   56 ... 119
+
+The numbers in two panels are computed twice, and are the same both times. With fewer outputs than a vector has numbers,
+the vectors run on into the next row, and what comes of that is left out.
+
+Time over that of blocks of samples on single-threaded BLAS (dense_blocked in dense.py), which CPUs without generated
+machine code use; forward and back, float32, two cores of an AVX-512 Xeon:
+
+    layer       32 samples    128           1024
+    400x120     0.7, 0.7      0.6, 0.7      0.9, 1.0
+    120x84      0.9, 0.7      0.9, 0.9      0.8, 1.0
+    84x10       0.9, 0.9      1.0, 1.1      1.2, 1.5
+    1600x10     0.8, 0.7      1.0, 0.9      0.9, 0.8
+    4096x10     0.8, 0.6      0.6, 0.7      0.8, 0.7
+    8192x32     0.4, 0.7      0.5, 0.8      0.7, 1.0
+
+A layer with 17 outputs, two panels of 16, takes up to 1.3 times as long. @@
+"""
+
+import numpy as np
+
+from minicnn.kernels.fused import activate, activate_in_place, activation_gradient
+from minicnn.kernels.jit import compiled, inlined, prange
+from minicnn.kernels.taps import transpose
+from minicnn.kernels.tiles import Tiling, lines_of_cache, rows_product, whole_vectors
+from minicnn.typing import Array
+
+DEPTH = 128
+"""Terms of one product: so many rows of the widest panel, 32 KB with AVX-512, stay in the first-level cache."""
+
+PARTS, ROWS = 8, 16
+"""Into how many parts the samples are cut at most, and samples of a part at least, unless there were one part then."""
+
+SAMPLES = 64
+"""Samples of a block whose dz one task makes."""
+
+INPUT_PARTS = 4
+"""Into how many parts the inputs are cut for the gradients at most, whole vectors each."""
+
+TOGETHER = 24
+"""Samples whose dx is made together, a few tiles: their rows lie as far apart as there are inputs, and a tile as wide
+as the widest panel writes a piece of each. One panel for all samples and then the next takes up to 1.4 times as long.
+"""
+
+
+@inlined
+def panel_width(columns: int, tiling: Tiling) -> int:
+    """The width of panels that cover so many columns: whole vectors; no wider than all of them, unless it is one."""
+    panels = (columns + tiling.widest - 1) // tiling.widest
+    equal = whole_vectors((columns + panels - 1) // panels, tiling.lanes)
+    return max(tiling.lanes, min(equal, columns // tiling.lanes * tiling.lanes))
+
+
+@inlined
+def add_products(
+    a: Array, a0: int, a_row: int, a_in: int, b: Array, columns: int, terms: int,
+    c: Array, c0: int, c_row: int, rows: int, tiling: Tiling,
+) -> None:  # fmt: skip
+    """c[m, f] = Σ over k < terms of a[m, k] · b[k, f] for m < rows, f < columns; b a matrix of `columns` columns, flat.
+
+    a[m, k] is the number at a0 + m·a_row + k·a_in of a, c[m, f] that at c0 + m·c_row + f; both flat. With fewer columns
+    than a vector has numbers c's rows have room for one, and hold anything beyond the columns.
+    """
+    width = panel_width(columns, tiling)
+    # Where rows of b are shorter than a vector, the last ones are copied: it would run over the end of the array.
+    beyond = min(terms, (tiling.lanes + columns - 1) // columns) if columns < tiling.lanes else 0
+    for begin in range(0, columns, width):
+        f = max(0, min(begin, columns - width))
+        for k in range(0, terms - beyond, DEPTH):
+            rows_product(
+                a, a0 + k * a_in, a_row, a_in, 0, b, k * columns + f, columns, 0, c, c0 + f, c_row,
+                min(DEPTH, terms - beyond - k), 1, rows, width, k > 0, tiling,
+            )  # fmt: skip
+    if beyond:
+        last = np.zeros(beyond * tiling.lanes, b.dtype)
+        first = terms - beyond
+        for k in range(beyond):
+            for f in range(columns):
+                last[k * tiling.lanes + f] = b[(first + k) * columns + f]
+        rows_product(
+            a, a0 + first * a_in, a_row, a_in, 0, last, 0, tiling.lanes, 0, c, c0, c_row,
+            beyond, 1, rows, width, first > 0, tiling,
+        )  # fmt: skip
+
+
+def dense_tiled_loops(x: Array, kernel: Array, bias: Array, code: int, tiling: Tiling) -> Array:
+    """y = f(x · kernel + bias), (N, O), for x (N, I) and kernel (I, O); code: of the activation f (fused.py).
+
+    One task a block of samples.
+    """
+    n, inputs = x.shape
+    outputs = kernel.shape[1]
+    y = np.empty((n, outputs), x.dtype)
+    flat_x, flat_kernel, flat_y = x.reshape(-1), kernel.reshape(-1), y.reshape(-1)
+    parts = max(min(2, n), min(PARTS, n // ROWS))
+    for part in prange(parts):
+        first, last = part * n // parts, (part + 1) * n // parts
+        if outputs < tiling.lanes:
+            sums = lines_of_cache((last - first) * tiling.lanes, x)
+            add_products(
+                flat_x, first * inputs, inputs, 1, flat_kernel, outputs, inputs,
+                sums, 0, tiling.lanes, last - first, tiling,
+            )  # fmt: skip
+            for r in range(first, last):
+                start = (r - first) * tiling.lanes
+                activate(sums[start : start + outputs], bias, code, y[r])
+        else:
+            add_products(
+                flat_x, first * inputs, inputs, 1, flat_kernel, outputs, inputs,
+                flat_y, first * outputs, outputs, last - first, tiling,
+            )  # fmt: skip
+            for r in range(first, last):
+                activate_in_place(y[r], bias, code)
+    return y
+
+
+@inlined
+def kernel_gradient(x: Array, dz: Array, first: int, last: int, tiling: Tiling, dkernel: Array) -> None:
+    """dkernel[i] = Σ over n of x[n, i] · dz[n] for first <= i < last."""
+    n, inputs = x.shape
+    outputs, lanes = dkernel.shape[1], tiling.lanes
+    flat_x, flat_dz, flat_dkernel = x.reshape(-1), dz.reshape(-1), dkernel.reshape(-1)
+    if outputs < lanes:
+        sums = lines_of_cache((last - first) * lanes, x)
+        add_products(flat_x, first, 1, inputs, flat_dz, outputs, n, sums, 0, lanes, last - first, tiling)
+        for i in range(first, last):
+            for o in range(outputs):
+                dkernel[i, o] = sums[(i - first) * lanes + o]
+    else:
+        add_products(
+            flat_x, first, 1, inputs, flat_dz, outputs, n, flat_dkernel, first * outputs, outputs, last - first, tiling
+        )
+
+
+@inlined
+def input_gradient(dz: Array, kernel: Array, first: int, last: int, tiling: Tiling, dx: Array) -> None:
+    """dx[:, i] = dz · kernel[i] for first <= i < last."""
+    n, inputs = dx.shape
+    outputs, lanes, rows = kernel.shape[1], tiling.lanes, last - first
+    transposed = np.empty((outputs, rows), kernel.dtype)
+    transpose(kernel[first:last], rows, outputs, transposed, 0, 0)
+    flat_dz, flat_kernel, flat_dx = dz.reshape(-1), transposed.reshape(-1), dx.reshape(-1)
+    if rows < lanes:
+        sums = lines_of_cache(n * lanes, dx)
+        add_products(flat_dz, 0, outputs, 1, flat_kernel, rows, outputs, sums, 0, lanes, n, tiling)
+        for r in range(n):
+            for i in range(rows):
+                dx[r, first + i] = sums[r * lanes + i]
+    else:
+        for r in range(0, n, TOGETHER):
+            some = min(TOGETHER, n - r)
+            add_products(
+                flat_dz, r * outputs, outputs, 1, flat_kernel, rows, outputs,
+                flat_dx, r * inputs + first, inputs, some, tiling,
+            )  # fmt: skip
+
+
+def dense_tiled_backward_loops(
+    dy: Array, y: Array, x: Array, kernel: Array, code: int, tiling: Tiling, dkernel: Array, dbias: Array, need_dx: bool
+) -> Array:
+    """The derivatives of dense_tiled: dz = dy · f'(z), then dkernel = xᵀ · dz and dx = dz · kernelᵀ.
+
+    Overwrites dkernel and dbias; returns dx, or an empty array unless need_dx. dy may be y where the activation is
+    linear. One task a block of samples for dz, a block of inputs for the other two; each sum is made by one thread.
+    """
+    n, inputs = x.shape
+    outputs = kernel.shape[1]
+    dz, dx = np.empty((n, outputs), x.dtype), np.empty((n, inputs) if need_dx else (0, 0), x.dtype)
+    blocks = (n + SAMPLES - 1) // SAMPLES
+    sums = np.zeros((blocks, outputs), x.dtype)
+    for block in prange(blocks):
+        total = sums[block]
+        for r in range(block * SAMPLES, min(n, (block + 1) * SAMPLES)):
+            row = dz[r]
+            activation_gradient(dy[r], y[r], code, row)
+            for o in range(outputs):
+                total[o] += row[o]
+    vectors = (inputs + tiling.lanes - 1) // tiling.lanes
+    parts = max(1, min(INPUT_PARTS, vectors // 2))
+    for part in prange(parts):
+        first, last = part * vectors // parts * tiling.lanes, min(inputs, (part + 1) * vectors // parts * tiling.lanes)
+        kernel_gradient(x, dz, first, last, tiling, dkernel)
+        if need_dx:
+            input_gradient(dz, kernel, first, last, tiling, dx)
+    for o in range(outputs):
+        dbias[o] = 0
+        for block in range(blocks):
+            dbias[o] += sums[block, o]
+    return dx
+
+
+dense_tiled = compiled(dense_tiled_loops)
+dense_tiled_backward = compiled(dense_tiled_backward_loops)
