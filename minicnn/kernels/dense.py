@@ -2,15 +2,13 @@
 
 Throughout: x (N, I), kernel (I, O), bias (O,), y and dy (N, O), code an activation of fused.py. Cost: N·I·O
 multiply-adds for each product. Small layers run as tile products of arrays where they lie (dense_tiles.py), large ones
-as the convolution that they are on a map of one pixel (valid_taps.py); on CPUs without generated machine code both run
-as blocks of samples on BLAS. The forward pass of a large layer reads eight rows of the kernel at a time
-for a sample or two, and makes rank updates for few (dense_updates.py); predict and evaluate multiply thousands of
-samples by it in another way yet (strassen.py).
+as the convolution that they are on a map of one pixel (valid_taps.py); on CPUs without generated machine code, and for
+very long sums, blocks of samples go through BLAS. Going forward, a sample or two read the kernel eight rows at a time,
+and in a large layer few make rank updates (dense_updates.py); predict and evaluate multiply thousands of samples by its
+kernel in another way yet (strassen.py).
 
 A last layer of 10 outputs reaches 2 to 11 % of its limit with 84 or 512 inputs and 12 to 21 with 1600 or 4096
-(bench/results/kernels.json): its rows fill 10 of 16 lanes, and each number of x is used ten times only. LeNet's hidden
-layers, 400x120 and the like, reach 21 to 80 %, too small for BLAS to warm up on; on tile products instead, with the
-outputs filled up to whole vectors, they take 0.9 of the time forward and 1.6 to 1.9 times as long back.
+(bench/results/kernels.json): its rows fill 10 of 16 lanes, and each number of x is used ten times only.
 """
 
 from typing import Any
@@ -18,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.geometry import Windows
-from minicnn.kernels.dense_tiles import dense_tiled, dense_tiled_backward
+from minicnn.kernels.dense_tiles import LONGEST, dense_tiled, dense_tiled_backward
 from minicnn.kernels.dense_updates import dense_updated, updates_pay
 from minicnn.kernels.fused import LINEAR, activate_in_place, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
@@ -136,7 +134,7 @@ def dense_backward_numpy(dy: Array, x: Array, kernel: Array, dkernel: Array, dbi
     return dy @ kernel.T if need_dx else np.empty((0, 0), x.dtype)
 
 
-# ---------------------------------------------------------------- any layer, on BLAS
+# ---------------------------------------------------------------- blocks of samples on BLAS, and a sample or two
 
 
 def dense_blocked(x: Array, kernel: Array, bias: Array, code: int) -> Array:
@@ -153,7 +151,7 @@ def dense_blocked(x: Array, kernel: Array, bias: Array, code: int) -> Array:
 
 
 def dense_few(x: Array, kernel: Array, bias: Array, code: int) -> Array:
-    """dense_blocked for a sample or two, eight rows at a time; setting BLAS's threads takes longer than the product."""
+    """dense_blocked for a sample or two, eight rows at a time, without BLAS, whose threads take longer to set."""
     n, inputs = x.shape
     outputs = kernel.shape[1]
     y = np.zeros((n, outputs), x.dtype)
@@ -202,7 +200,7 @@ dense_blocked_numba = compiled(dense_blocked, uses_blas=True)
 dense_backward_blocked_numba = compiled(dense_backward_blocked, uses_blas=True)
 
 
-# ---------------------------------------------------------------- large layers: tile products
+# ---------------------------------------------------------------- large layers
 
 ONE_PIXEL = Windows(kh=1, kw=1, sh=1, sw=1, dh=1, dw=1, top=0, left=0, oh=1, ow=1)
 
@@ -235,22 +233,31 @@ def dense_streamed(x: Array, kernel: Array, bias: Array, code: int) -> Array:
 dense_streamed_numba = compiled(dense_streamed)
 
 
-def is_large(inputs: int, outputs: int) -> bool:
-    """Whether packing pays: with kernels beyond 128k numbers, and as many outputs as the widest tile has.
+def streaming_pays(inputs: int, outputs: int) -> bool:
+    """Whether a sample or two had better go through the kernel on all threads: dense_streamed, not dense_few.
 
-    Time over that of dense_tiles.py, forward and back, for 32 and 128 samples: 784x128 1.4 and 1.0, 1.0 and 1.0;
+    On its own that takes no longer from 400x120 on, but the threads wait to be woken, and each has sums of its own: one
+    image through LeNet-5 takes 1.1 times as long if all its dense layers are streamed.
+    """
+    return inputs * outputs >= 1 << 16
+
+
+def is_large(inputs: int, outputs: int) -> bool:
+    """Whether packing pays: with kernels beyond 128k numbers, and outputs for a tile of AVX-512's.
+
+    Time over that of dense_tiles.py, forward and back: 784x128 1.4 and 1.0 for 32 samples, 1.0 and 1.0 for 128;
     1024x256 1.2 and 0.85, 1.1 and 0.9; 1024x512 1.0 and 0.6, 0.7 and 0.8.
     """
     return outputs >= 64 and inputs * outputs >= 1 << 17
 
 
 def dense_activated(x: Array, kernel: Array, bias: Array, code: int) -> Array:
-    """y = f(x · kernel + bias), the fastest way for these shapes."""
+    """y = f(x · kernel + bias), the way that was found to be fast for these shapes."""
     inputs, outputs = kernel.shape
-    tiling, large = tiling_for(x.itemsize) if len(x) else None, is_large(inputs, outputs)
     if len(x) <= FEW:
-        return (dense_streamed_numba if tiling and large else dense_few_numba)(x, kernel, bias, code)
-    if tiling is None:
+        return (dense_streamed_numba if streaming_pays(inputs, outputs) else dense_few_numba)(x, kernel, bias, code)
+    tiling, large = tiling_for(x.itemsize), is_large(inputs, outputs)
+    if tiling is None or (not large and inputs > LONGEST):
         return dense_blocked_numba(x, kernel, bias, code)
     if not large:
         return dense_tiled(x, kernel, bias, code, tiling)
@@ -263,11 +270,12 @@ def dense_activated(x: Array, kernel: Array, bias: Array, code: int) -> Array:
 def dense_activated_backward(
     dy: Array, y: Array, x: Array, kernel: Array, code: int, dkernel: Array, dbias: Array, need_dx: bool
 ) -> Array:
-    """dense_backward_blocked, the fastest way for these shapes."""
+    """dense_backward_blocked, the way that was found to be fast for these shapes."""
     tiling = tiling_for(x.itemsize) if len(x) else None
-    if tiling is None:
+    large = is_large(*kernel.shape)
+    if tiling is None or (not large and max(x.shape) > LONGEST):
         return dense_backward_blocked_numba(dy, y, x, kernel, code, dkernel, dbias, need_dx)
-    if not is_large(*kernel.shape):
+    if not large:
         return dense_tiled_backward(dy, y, x, kernel, code, tiling, dkernel, dbias, need_dx)
     n, taps = len(x), (1, 1, *kernel.shape)
     dx = valid_taps_backward_numba(
@@ -278,10 +286,10 @@ def dense_activated_backward(
 
 
 def dense_numba(x: Array, kernel: Array, bias: Array) -> Array:
-    """dense_loops, the fastest way for these shapes."""
+    """dense_loops, as above."""
     return dense_activated(x, kernel, bias, LINEAR)
 
 
 def dense_backward_numba(dy: Array, x: Array, kernel: Array, dkernel: Array, dbias: Array, need_dx: bool) -> Array:
-    """dense_backward_loops, the fastest way for these shapes."""
+    """dense_backward_loops, as above."""
     return dense_activated_backward(dy, dy, x, kernel, LINEAR, dkernel, dbias, need_dx)

@@ -1,5 +1,5 @@
-"""Where the pixels of a kernel meet the map, and how the operands of their products are packed: the parts of
-valid_taps.py that its forward and backward loops share."""
+"""Where the pixels of a kernel meet the map, and how the operands of their products are packed: the parts that
+valid_taps.py and its relatives share."""
 
 from typing import NamedTuple
 

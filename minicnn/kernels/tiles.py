@@ -1,4 +1,4 @@
-"""The tile product: the one operation that convolutions of every kind and large dense layers are made of.
+"""The tile product: the one operation that most convolutions and dense layers are made of.
 
 A tile is a few rows of a result, each a few vector registers long: small enough to stay in the registers of the CPU
 while a sum runs over two nested strides. The two strides are what spares convolution its im2col buffer: a window is

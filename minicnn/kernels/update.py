@@ -8,10 +8,11 @@ Every update first shrinks the weights, w ← w − decay·w, where decay is lea
 (Loshchilov and Hutter 2019). Each element is its own: the bits do not depend on the number of threads. Cost: a few
 operations an element, so the time goes into memory, and each array is read and written once.
 
-Slots that shrink from step to step end at 0: of a unit that never fires the gradient is 0, and after a thousand steps
-what is left of its mean would be a number below the smallest that a CPU computes with at full speed (subnormal, 1e-38
-in float32), for ever. Keras on TensorFlow makes such numbers 0 as well. On an Intel Xeon, Adam's update of LeNet-5
-took 250 µs instead of 50 after an epoch of MNIST in batches of 32, 16 % of its mean gradients being so small.
+Slots that shrink from step to step do not shrink for ever: of a unit that never fires the gradient is 0, and after a
+thousand steps what is left of its mean would be smaller than the numbers that a CPU computes with at full speed
+(subnormal, below 1e-38 in float32; Keras on TensorFlow makes those 0). Here a mean ends at 0, and a mean of squares,
+whose root is divided by, at the smallest number that a slot holds. On an Intel Xeon Adam's update of LeNet-5 took
+250 µs instead of 50 after an epoch of MNIST in batches of 32, 16 % of its mean gradients being subnormal.
 """
 
 from typing import Any
@@ -21,9 +22,9 @@ import numpy as np
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.typing import Array
 
-MARGIN = 1024
-"""Slots are 0 below so many times the smallest normal number, 1e-35 in float32, so that products of them with rates and
-decays are not subnormal either."""
+MARGIN = 1 << 20
+"""The smallest number that a slot holds, besides 0, is so many times the smallest normal one: 1e-32 in float32. Its
+products with a rate or 1 − β₂ are then not subnormal either."""
 
 
 @inlined
@@ -33,15 +34,28 @@ def least_slot(like: Array) -> Any:
 
 
 @inlined
-def not_tiny(value: Any, least: Any) -> Any:
-    """value, or 0 where it is smaller than `least`; NaN stays."""
-    return value * 0 if abs(value) < least else value
+def shrunk_mean(value: Any, least: Any) -> Any:
+    """value, or 0 where it is nearer to 0 than `least`; NaN stays."""
+    zero = least - least  # of its dtype
+    return zero if abs(value) < least else value
 
 
-def zero_tiny(*slots: Array) -> None:
-    """not_tiny of whole slots, in place."""
+@inlined
+def shrunk_square(value: Any, least: Any) -> Any:
+    """value, or `least` where it is smaller; 0 and NaN stay."""
+    return least if 0 < value < least else value
+
+
+def end_means(*slots: Array) -> None:
+    """shrunk_mean of whole slots, in place."""
     for slot in slots:
         slot[np.abs(slot) < least_slot(slot)] = 0
+
+
+def end_squares(*slots: Array) -> None:
+    """shrunk_square of whole slots, in place."""
+    for slot in slots:
+        slot[(slot > 0) & (slot < least_slot(slot))] = least_slot(slot)
 
 
 def sgd_loops(weights: Array, gradients: Array, learning_rate: float, decay: float) -> None:
@@ -75,7 +89,7 @@ def momentum_loops(
     """
     least = least_slot(velocity)
     for i in prange(weights.size):
-        velocity[i] = not_tiny(momentum * velocity[i] - learning_rate * gradients[i], least)
+        velocity[i] = shrunk_mean(momentum * velocity[i] - learning_rate * gradients[i], least)
         step = momentum * velocity[i] - learning_rate * gradients[i] if nesterov else velocity[i]
         weights[i] = weights[i] - decay * weights[i] + step
 
@@ -92,7 +106,7 @@ def momentum_numpy(
     """momentum_loops on whole arrays."""
     velocity *= momentum
     velocity -= learning_rate * gradients
-    zero_tiny(velocity)
+    end_means(velocity)
     weights -= decay * weights
     weights += momentum * velocity - learning_rate * gradients if nesterov else velocity
 
@@ -122,14 +136,14 @@ def rmsprop_loops(
     has_momentum, centered = momentum_slot.size > 0, average_gradient.size > 0
     least = least_slot(velocity)
     for i in prange(weights.size):
-        velocity[i] = not_tiny(keep * velocity[i] + take * gradients[i] * gradients[i], least)
+        velocity[i] = shrunk_square(keep * velocity[i] + take * gradients[i] * gradients[i], least)
         spread = velocity[i]
         if centered:
-            average_gradient[i] = not_tiny(keep * average_gradient[i] + take * gradients[i], least)
+            average_gradient[i] = shrunk_mean(keep * average_gradient[i] + take * gradients[i], least)
             spread -= average_gradient[i] * average_gradient[i]
         step = learning_rate * gradients[i] / np.sqrt(spread + epsilon)
         if has_momentum:
-            momentum_slot[i] = not_tiny(momentum * momentum_slot[i] + step, least)
+            momentum_slot[i] = shrunk_mean(momentum * momentum_slot[i] + step, least)
             step = momentum_slot[i]
         weights[i] = weights[i] - decay * weights[i] - step
 
@@ -150,18 +164,18 @@ def rmsprop_numpy(
     """rmsprop_loops on whole arrays."""
     velocity *= keep
     velocity += take * gradients * gradients
-    zero_tiny(velocity)
+    end_squares(velocity)
     spread = velocity
     if average_gradient.size:
         average_gradient *= keep
         average_gradient += take * gradients
-        zero_tiny(average_gradient)
+        end_means(average_gradient)
         spread = velocity - average_gradient * average_gradient
     step = learning_rate * gradients / np.sqrt(spread + epsilon)
     if momentum_slot.size:
         momentum_slot *= momentum
         momentum_slot += step
-        zero_tiny(momentum_slot)
+        end_means(momentum_slot)
         step = momentum_slot
     weights -= decay * weights
     weights -= step
@@ -214,9 +228,9 @@ def adadelta_loops(
     """
     least = least_slot(weights)
     for i in prange(weights.size):
-        accumulated_grad[i] = not_tiny(keep * accumulated_grad[i] + take * gradients[i] * gradients[i], least)
+        accumulated_grad[i] = shrunk_square(keep * accumulated_grad[i] + take * gradients[i] * gradients[i], least)
         step = np.sqrt(accumulated_delta[i] + epsilon) * gradients[i] / np.sqrt(accumulated_grad[i] + epsilon)
-        accumulated_delta[i] = not_tiny(keep * accumulated_delta[i] + take * step * step, least)
+        accumulated_delta[i] = shrunk_square(keep * accumulated_delta[i] + take * step * step, least)
         weights[i] = weights[i] - decay * weights[i] - learning_rate * step
 
 
@@ -234,11 +248,11 @@ def adadelta_numpy(
     """adadelta_loops on whole arrays."""
     accumulated_grad *= keep
     accumulated_grad += take * gradients * gradients
-    zero_tiny(accumulated_grad)
+    end_squares(accumulated_grad)
     step = np.sqrt(accumulated_delta + epsilon) * gradients / np.sqrt(accumulated_grad + epsilon)
     accumulated_delta *= keep
     accumulated_delta += take * step * step
-    zero_tiny(accumulated_delta)
+    end_squares(accumulated_delta)
     weights -= decay * weights
     weights -= learning_rate * step
 
@@ -269,8 +283,8 @@ def adam_loops(
     amsgrad = velocity_hat.size > 0
     least = least_slot(momentum)
     for i in prange(weights.size):
-        momentum[i] = not_tiny(momentum[i] + take_1 * (gradients[i] - momentum[i]), least)
-        velocity[i] = not_tiny(velocity[i] + take_2 * (gradients[i] * gradients[i] - velocity[i]), least)
+        momentum[i] = shrunk_mean(momentum[i] + take_1 * (gradients[i] - momentum[i]), least)
+        velocity[i] = shrunk_square(velocity[i] + take_2 * (gradients[i] * gradients[i] - velocity[i]), least)
         largest = velocity[i]
         if amsgrad:
             largest = np.maximum(velocity_hat[i], largest)  # np.maximum hands NaN on, max does not
@@ -294,7 +308,8 @@ def adam_numpy(
     """adam_loops on whole arrays."""
     momentum += take_1 * (gradients - momentum)
     velocity += take_2 * (gradients * gradients - velocity)
-    zero_tiny(momentum, velocity)
+    end_means(momentum)
+    end_squares(velocity)
     largest = velocity
     if velocity_hat.size:
         np.maximum(velocity_hat, velocity, out=velocity_hat)

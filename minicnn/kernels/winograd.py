@@ -155,13 +155,15 @@ def blocks_of_strips(strips: int, across: int, strip_bytes: int) -> int:
     """Into how many blocks the strips are cut, so that one fits BLOCK_BYTES; more where strips are few, so that a
     single image keeps both cores busy. 0 for no strips.
 
-    But not so many that a block has fewer than 16 tiles, for which the weights are read again. Beyond SLOTS blocks they
-    are made a multiple of it, since every core has as many then: with 10, for 32 images of the sheet's cnn_relu, one of
-    two cores had 6, and a training step took 1.1 times as long as with 16.
+    But not so many that a block has fewer than 16 tiles, about, for which the weights are read again. As far as that
+    allows, more than SLOTS blocks are a multiple of it, since every core has as many then: with 10, for 32 images of
+    the sheet's cnn_relu, one of two cores had 6, and a training step took 1.1 times as long as with 16.
     """
-    most = max((15 + across) // across, min(BLOCK_BYTES // strip_bytes, (strips + SLOTS - 1) // SLOTS))
+    least = (15 + across) // across
+    most = max(least, min(BLOCK_BYTES // strip_bytes, (strips + SLOTS - 1) // SLOTS))
     blocks = (strips + most - 1) // most
-    return blocks if blocks <= SLOTS else (blocks + SLOTS - 1) // SLOTS * SLOTS
+    even = (blocks + SLOTS - 1) // SLOTS * SLOTS
+    return even if blocks > SLOTS and even * least <= strips else blocks
 
 
 @inlined

@@ -86,11 +86,39 @@ def test_panels_cover_all_columns_and_no_more(tiling, columns):
     width = dense_tiles.panel_width(columns, tiling)
     assert width % tiling.lanes == 0
     assert tiling.lanes <= width <= tiling.widest
+    begins = range(0, columns, width)
     covered = set()
-    for begin in range(0, columns, width):
+    for begin in begins:
         first = max(0, min(begin, columns - width))
         covered |= set(range(first, first + width))
     assert covered == set(range(max(columns, tiling.lanes)))
+    assert len(begins) * width // tiling.lanes <= -(-columns // tiling.lanes) + len(begins) - 1  # computed twice: few
+
+
+@pytest.mark.parametrize("tiling", [Tiling(8, 3, 2, 2, 0, 24), Tiling(16, 24, 12, 8, 6, 64)])
+@pytest.mark.parametrize("outputs", [1, 2, 5, 7, 8, 9, 15, 16, 17])
+def test_small_layers_read_nothing_else(monkeypatch, outputs, tiling):
+    """Uncompiled, where Python checks every place, and with NaN in all memory that has not been written to."""
+    full = np.full
+    monkeypatch.setattr(dense_tiles, "lines_of_cache", lambda count, like: full(count, np.nan, like.dtype))
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: full(shape, np.nan, dtype))
+    for inputs in (1, 3, 7, 17):
+        for n in (1, 3, 25):
+            x, kernel, bias, dy = random_problem(n, inputs, outputs, np.float64, n)
+            dkernel, dbias = full(kernel.shape, np.nan), full(bias.shape, np.nan)
+            y = dense_tiles.dense_tiled_loops(x, kernel, bias, LINEAR, tiling)
+            dx = dense_tiles.dense_tiled_backward_loops(dy, y, x, kernel, LINEAR, tiling, dkernel, dbias, True)
+            expected = x @ kernel + bias, dy @ kernel.T, x.T @ dy, dy.sum(axis=0)
+            for actual, value in zip((y, dx, dkernel, dbias), expected, strict=True):
+                assert_close(actual, value, units=64)
+
+
+def test_very_long_sums_are_made_in_parts():
+    """A chain of so many additions in float32 is wrong by 3e-5."""
+    x, kernel, bias, _ = random_problem(4, 30 * dense_tiles.LONGEST, 3, np.float32, 0)
+    x, kernel = abs(x), abs(kernel)
+    expected = x.astype(np.float64) @ kernel.astype(np.float64) + bias
+    np.testing.assert_allclose(dense.dense_numba(x, kernel, bias), expected, rtol=2e-5)
 
 
 def test_what_lies_behind_a_short_row_does_not_show():
@@ -103,6 +131,11 @@ def test_what_lies_behind_a_short_row_does_not_show():
     dkernel, dbias, _ = backward(dense.dense_backward_numba, dy, x, kernel, True)
     assert np.isnan(dkernel).all(axis=0).tolist() == np.isnan(dbias).tolist() == [True, False, False]
     assert np.isfinite(dkernel[:, 1:]).all()
+    x, kernel, _, dy = random_problem(40, 5, 30, np.float32, 0)
+    kernel[0] = np.nan
+    dx = backward(dense.dense_backward_numba, dy, x, kernel, True)[2]
+    assert np.isnan(dx).all(axis=0).tolist() == [True, *[False] * 4]
+    assert np.isfinite(dx[:, 1:]).all()
 
 
 @pytest.mark.parametrize("large", [False, True])

@@ -147,6 +147,18 @@ def test_kernels_run_on_as_many_threads_as_were_set_and_the_callers_setting_come
 
 
 @pytest.mark.filterwarnings("ignore:Cannot cache compiled function")
+def test_threads_are_not_set_where_they_are_as_many_already(threads, monkeypatch):
+    kernel, counts = jit.compiled(thread_count_loops), np.zeros(4, np.int64)
+    threads(numba.get_num_threads())
+    kernel(counts)  # compiles
+    calls = []
+    monkeypatch.setattr(numba, "set_num_threads", calls.append)
+    kernel(counts)
+    assert (counts == numba.get_num_threads()).all()
+    assert calls == []
+
+
+@pytest.mark.filterwarnings("ignore:Cannot cache compiled function")
 def test_numbas_own_setting_counts_where_none_was_set(threads, monkeypatch):
     monkeypatch.setattr(jit, "_threads", None)
     kernel, counts = jit.compiled(thread_count_loops), np.zeros(4, np.int64)

@@ -149,24 +149,39 @@ def test_amsgrad_hands_nan_on(version):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("version", ["loops", "numpy", "numba"])
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if name.split(",")[0] in SHRINKING])
-def test_what_is_left_of_a_slot_without_gradients_ends_at_zero(operation, version, dtype):
-    """Numbers below the smallest normal one make a CPU slow, and rounding keeps them from ever reaching 0."""
+def test_what_is_left_of_a_slot_without_gradients_is_not_subnormal(operation, version, dtype):
+    """Such numbers make a CPU slow, and rounding keeps them from ever reaching 0."""
     args = arguments(operation, 3, dtype)
     tiny = np.finfo(dtype).tiny
     before = args[0].copy()
     args[1][:] = 0
     means, squares = SHRINKING[operation.split(",")[0]]
     shrinking = [args[k] for k in (*means, *squares) if args[k].size]
+    least = update.MARGIN * tiny
     for slot in shrinking:
-        slot[:] = [1e8 * tiny, 1e7 * tiny, 0]
+        slot[:] = [1e4 * least, 2 * least, 0]
     for k in means:
         args[k][1::3] *= -1
+    function(operation, version)(*args)
+    assert all(slot[:2].all() for slot in shrinking)  # not yet
     for _ in range(2500):
         function(operation, version)(*args)
         for slot in shrinking:
-            assert np.all((slot == 0) | (abs(slot) >= tiny))
-    assert not np.any(shrinking)
-    np.testing.assert_allclose(args[0], before * (1 - 0.01) ** 2500, rtol=1e-3)  # by the decay alone
+            assert np.all((slot == 0) | (abs(slot) >= least))
+    assert not any(args[k].any() for k in means)
+    assert all(args[k].tolist() == [least, least, 0] for k in squares)
+    np.testing.assert_allclose(args[0], before * (1 - 0.01) ** 2501, rtol=1e-3)  # by the decay alone
+
+
+@pytest.mark.parametrize("version", ["loops", "numpy", "numba"])
+def test_a_unit_that_no_longer_fires_keeps_its_weight_without_epsilon(version):
+    """Its mean of squares must not end at 0: the step would be 0/0."""
+    number, nothing = np.float32, np.empty(0, np.float32)
+    weights, gradients, velocity = (np.array([value], number) for value in (0.5, 0, 1))
+    for _ in range(1500):
+        scalars = (number(value) for value in (0.1, 0.9, 0.1, 0, 0, 0))
+        function("rmsprop", version)(weights, gradients, velocity, nothing, nothing, *scalars)
+    assert weights == number(0.5)
 
 
 @pytest.mark.parametrize("version", ["loops", "numpy", "numba"])

@@ -1,6 +1,7 @@
 """Winograd's algorithm: its matrices and formulas give the convolution and its derivatives."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -112,9 +113,21 @@ def test_blocks_of_strips():
     budget, slots = winograd.BLOCK_BYTES, winograd.SLOTS
     assert winograd.blocks_of_strips(1000, 16, budget // 10) == 104  # of ten strips, about
     assert winograd.blocks_of_strips(1000, 16, 2 * budget) == 1000  # of one strip at least
+    assert winograd.blocks_of_strips(1001, 16, 2 * budget) == 1001  # and none of no strip at all
     assert winograd.blocks_of_strips(16, 16, 1) == slots  # shared out
     assert winograd.blocks_of_strips(16, 3, 1) == 3  # but not below 16 tiles
     assert winograd.blocks_of_strips(0, 20, 1) == 0
-    for strips in range(200):
-        blocks = winograd.blocks_of_strips(strips, 5, budget // 17)
-        assert blocks < slots or blocks % slots == 0  # every slot has as many
+    assert winograd.blocks_of_strips(160, 5, budget // 17) == 2 * slots  # every slot has as many
+
+
+@pytest.mark.parametrize("across", [1, 2, 5, 16, 50])
+@pytest.mark.parametrize("share", [0.4, 1, 2.5, 17, 400])
+def test_no_block_of_strips_is_empty_or_too_small(across, share):
+    size = int(winograd.BLOCK_BYTES / share)
+    for strips in range(1, 300):
+        blocks = winograd.blocks_of_strips(strips, across, size)
+        counts = [(block + 1) * strips // blocks - block * strips // blocks for block in range(blocks)]
+        assert sum(counts) == strips
+        assert min(counts) >= 1
+        assert min(counts) * across >= min(16, strips * across) / 2
+        assert max(counts) * size <= winograd.BLOCK_BYTES or (max(counts) - 1) * across < 16

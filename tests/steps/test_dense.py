@@ -134,13 +134,15 @@ def test_gradients_against_differences(size, activation, samples):
 
 
 def test_bits_do_not_depend_on_the_number_of_threads(size, threads):
-    layer = built(Dense(160 if size == "updated" else 150, activation="relu"), 333, "float32")
-    results = []
-    for count in (1, 2):
-        threads(count)
-        results.append([passes(step_of(layer), *random_batch(layer, n)) for n in (1, 37)])
-    for one, two in zip(*results, strict=True):
-        assert [array.tobytes() for array in one] == [array.tobytes() for array in two]
+    wide, narrow = (160, 16) if size == "updated" else (150, 10)
+    for inputs, outputs in ((333, wide), (333, narrow), (9, wide)):
+        layer = built(Dense(outputs, activation="relu"), inputs, "float32")
+        results = []
+        for count in (1, 2):
+            threads(count)
+            results.append([passes(step_of(layer), *random_batch(layer, n)) for n in (1, 37, 150)])
+        for one, two in zip(*results, strict=True):
+            assert [array.tobytes() for array in one] == [array.tobytes() for array in two]
 
 
 def test_a_frozen_layer_hands_its_gradient_on(size):
