@@ -198,7 +198,7 @@ class IterableBatches:
         seed: int = 0,
     ) -> None:
         self.source, self.dtype, self.check = source, dtype, check
-        self.shuffle, self.seed = shuffle is True and not isinstance(source, (list, tuple)), seed
+        self.shuffle, self.seed = bool(shuffle and shuffle != "batch" and not isinstance(source, (list, tuple))), seed
         self.passes = 0
         self.goes_on = steps is not None
         self.steps = steps if steps is not None else length(source)
@@ -320,7 +320,7 @@ def _is_numbers(x: Any) -> bool:
 
 
 def _holds_arrays(item: Any) -> bool:
-    return any(hasattr(part, "__array__") for part in item)
+    return any(hasattr(part, "__array__") and getattr(part, "ndim", 1) > 0 for part in item)  # not numbers of NumPy's
 
 
 def split_validation(x: Array, y: Array, w: Array | None, split: float) -> tuple[Any, Any]:

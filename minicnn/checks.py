@@ -16,8 +16,9 @@ from minicnn.losses.crossentropy import check_distributions
 from minicnn.typing import Array, Shape
 
 
-def check_labels(y: Any, count: int, loss: Loss, output_shape: Shape, owner: str) -> Array:
-    """y as an array with one label for each of `count` samples that the loss can compare with the outputs."""
+def check_labels(y: Any, count: int, loss: Loss, output_shape: Shape, owner: str, dtype: Any = None) -> Array:
+    """y as an array with one label for each of `count` samples that the loss can compare with the outputs, in dtype if
+    one is given."""
     if y is None:
         raise DataError(f"{owner}: needs labels y beside x, got None.")
     labels = as_numeric(y, f"{owner}: y")
@@ -25,7 +26,7 @@ def check_labels(y: Any, count: int, loss: Loss, output_shape: Shape, owner: str
         raise DataError(
             f"{owner}: x has {count} samples and y has {len(labels) if labels.ndim else 1}; give one label each."
         )
-    check_finite(labels, f"{owner}: y")
+    check_finite(labels, f"{owner}: y", dtype)
     try:
         loss.check(labels, output_shape)
         if isinstance(loss, CategoricalCrossentropy):
@@ -46,10 +47,12 @@ def check_probabilities(labels: Array, owner: str) -> None:
         )
 
 
-def check_weights(sample_weight: Any, count: int, owner: str, output_shape: Shape = ()) -> Array | None:
+def check_weights(
+    sample_weight: Any, count: int, owner: str, output_shape: Shape = (), dtype: Any = None
+) -> Array | None:
     """sample_weight as an array of one number a sample, (N,), or of an output of several axes, one a place, (N, H, W).
 
-    output_shape: of one sample; its last axis is one loss's.
+    output_shape: of one sample; its last axis is one loss's. dtype: one that the numbers must fit, if given.
     """
     if sample_weight is None:
         return None
@@ -58,7 +61,7 @@ def check_weights(sample_weight: Any, count: int, owner: str, output_shape: Shap
         raise DataError(
             f"{owner}: x has {count} samples and sample_weight has shape {weights.shape}; give one weight each."
         )
-    check_finite(weights, f"{owner}: sample_weight")
+    check_finite(weights, f"{owner}: sample_weight", dtype)
     allowed = [(count, *output_shape[:k]) for k in range(max(1, len(output_shape)))]
     shape = weights.shape[:-1] if weights.shape[-1] == 1 and weights.shape[:-1] in allowed else weights.shape
     if shape not in allowed:
@@ -70,33 +73,38 @@ def check_weights(sample_weight: Any, count: int, owner: str, output_shape: Shap
     return weights.reshape(shape)
 
 
-def class_weights(class_weight: Any, sample_weight: Array | None, y: Array, output_shape: Shape) -> Array | None:
+def class_weights(
+    class_weight: Any, sample_weight: Array | None, y: Array, output_shape: Shape, owner: str = "fit"
+) -> Array | None:
     """The weight of each sample from its class's; classes that class_weight leaves out weigh 1.
 
-    A label is rounded to a class, as in Keras.
+    A label is rounded to a class, as in Keras. Raises ConfigError for a class beyond the outputs; where there is one
+    output, any whole number may be a class, and need not occur in y, which may be one batch of many.
     """
     if class_weight is None:
         return sample_weight
     if sample_weight is not None:
-        raise ConfigError("fit: class_weight and sample_weight exclude each other; multiply them into sample_weight.")
+        raise ConfigError(
+            f"{owner}: class_weight and sample_weight exclude each other; multiply them into sample_weight."
+        )
     if not isinstance(class_weight, Mapping):
-        raise ConfigError(f"fit: class_weight must be a dict of class number to weight, got {class_weight!r}.")
+        raise ConfigError(f"{owner}: class_weight must be a dict of class number to weight, got {class_weight!r}.")
     if y.ndim > 2:
         raise ConfigError(
-            f"fit: class_weight needs one label for each sample, and y has shape {y.shape}; give sample_weight instead."
+            f"{owner}: class_weight needs one label for each sample, and y has shape {y.shape}; give sample_weight "
+            "instead."
         )
     one_hot = y.ndim > 1 and y.shape[-1] > 1
     numbers = y.argmax(axis=-1) if one_hot else np.rint(np.asarray(y.reshape(len(y)), np.float64)).astype(np.int64)
     classes, places = np.unique(numbers, return_inverse=True)
-    count = max(2, output_shape[-1], int(numbers.max(initial=0)) + 1)  # one output tells two classes apart
+    count = output_shape[-1]
     weights: dict[int, float] = {}
     for number, weight in class_weight.items():
         whole = isinstance(number, (int, np.integer)) or (isinstance(number, (float, np.floating)) and number % 1 == 0)
-        if not whole or not (0 <= number < count or number in classes):
-            raise ConfigError(
-                f"fit: class_weight names class {number!r}; classes are integers, and there are {count}, from 0 on."
-            )
-        weights[int(number)] = finite_number(weight, f"class_weight[{number}]", "fit")
+        if not whole or not (count == 1 or 0 <= number < count):
+            there = "" if count == 1 else f", and there are {count}, from 0 on"
+            raise ConfigError(f"{owner}: class_weight names class {number!r}; classes are integers{there}.")
+        weights[int(number)] = finite_number(weight, f"class_weight[{number}]", owner)
     return np.array([weights.get(int(number), 1.0) for number in classes])[places]
 
 

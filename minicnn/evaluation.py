@@ -316,7 +316,11 @@ class Evaluator(Feeding):
         if self._buffer is None or not self._buffer.holds(owners):
             buffer = ParameterBuffer(owners, self.dtype)
             buffer.move_slots(optimizer, self._buffer)
+            if self._buffer is not None:
+                self._buffer.release()
             self._buffer = buffer
+        if not optimizer.slots:
+            self._buffer.parked = []  # those of before the optimizer was reset
         return self._buffer
 
     def check_metrics(self, y: Array, output_shape: Shape, weights: Array | None) -> None:
@@ -324,14 +328,17 @@ class Evaluator(Feeding):
         kind = y.shape[1:], output_shape, None if weights is None else weights.shape[1:]
         if len(y) == 0 or kind in self._metrics_checked:
             return
-        scores = make_scores(copy.deepcopy(self._metrics), copy.deepcopy(self._weighted_metrics), y.shape, output_shape)
         try:
+            metrics, weighted = copy.deepcopy((self._metrics, self._weighted_metrics))
+            scores = make_scores(metrics, weighted, y.shape, output_shape)
             scores.update(
                 0.0, y[:1], np.zeros((1, *output_shape), self.dtype), None if weights is None else weights[:1]
             )
         except MinicnnError as error:
             shapes = f"labels {y.shape} and outputs {(None, *output_shape)}"
             raise type(error)(f"{self}: a metric does not suit {shapes}: {error}") from None
+        except Exception:  # the caller's metric may want more than one sample: the first batch will tell
+            pass
         self._metrics_checked.add(kind)
 
     def _scores(self, y: Any, y_pred: Array) -> Scores:

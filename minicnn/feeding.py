@@ -77,10 +77,10 @@ class Feeding:
         check_finite(samples, f"{owner}: x", self.dtype)
         output_shape = self.output_shape_for(samples.shape[1:])
         y, sample_weight = (_out_of_list(part, len(samples)) for part in (y, sample_weight))
-        labels = check_labels(y, len(samples), self.loss, output_shape, owner)
-        weights = check_weights(sample_weight, len(samples), owner, output_shape)
+        labels = check_labels(y, len(samples), self.loss, output_shape, owner, self.dtype)
+        weights = check_weights(sample_weight, len(samples), owner, output_shape, self.dtype)
         self.check_metrics(labels, output_shape, weights)
-        return Batch(samples, labels, class_weights(class_weight, weights, labels, output_shape))
+        return Batch(samples, labels, class_weights(class_weight, weights, labels, output_shape, owner))
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, owner: str, class_weight: Any = None) -> Batch:
         batch = self._checked(x, y, sample_weight, owner, class_weight)

@@ -86,6 +86,15 @@ class ParameterBuffer:
             if (id(layer), name) not in packed
         ]
 
+    def release(self) -> None:
+        """Make arrays of their own of the parameters that are still views, those that are frozen now: a small one would
+        keep the whole buffer."""
+        for layer, name in self.owners:
+            parameter = layer.params.get(name)
+            if parameter is not None and parameter.base is self.weights:
+                layer.params[name] = parameter.copy()
+                layer.grads[name] = np.zeros_like(parameter)
+
     def collect_gradients(self) -> None:
         """Take over gradients that a caller's layer put into `grads` as new arrays, not writing into its views.
 

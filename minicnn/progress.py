@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import warnings
+from numbers import Real
 from typing import Any
 
 from minicnn.errors import ConfigError, MinicnnWarning
@@ -37,8 +38,18 @@ def warn(message: str) -> None:
 
 
 def format_logs(logs: dict[str, float]) -> str:
-    """loss: 0.1234 - accuracy: 0.9876, with exponents for small numbers, as Keras prints them."""
-    return " - ".join(f"{name}: {value:{'.4f' if abs(value) > 1e-3 else '.4e'}}" for name, value in logs.items())
+    """loss: 0.1234 - accuracy: 0.9876, with exponents for small numbers, as Keras prints them.
+
+    What else a callback put into the logs stands as it is.
+    """
+
+    def formatted(value: Any) -> str:
+        if isinstance(value, bool) or not isinstance(value, Real):
+            return str(value)
+        number = float(value)
+        return f"{number:{'.4f' if abs(number) > 1e-3 else '.4e'}}"
+
+    return " - ".join(f"{name}: {formatted(value)}" for name, value in logs.items())
 
 
 class Progress:

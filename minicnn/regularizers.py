@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minicnn.arguments import finite_number, refuse_unknown
-from minicnn.errors import ConfigError
+from minicnn.errors import ConfigError, ShapeError
 from minicnn.kernels.norms import penalty_numpy
+from minicnn.lending import conforming
 from minicnn.lookup import resolve, table_of
 from minicnn.typing import Array, Config
 
@@ -41,17 +42,25 @@ class Regularizer:
         )
 
     def add_gradient(self, weights: Array, gradients: Array) -> None:
-        """Add gradient(weights) to gradients, in place."""
-        gradients += self.gradient(weights)
+        """Add gradient(weights) to gradients, in place. Raises ShapeError if it has not the shape of the weights."""
+        owner, remedy = f"{type(self).__name__}: gradient", "return the derivative with respect to each weight"
+        gradients += conforming(self.gradient(weights), weights.shape, weights.dtype, owner, remedy)
 
     def penalize(self, weights: Array, gradients: Array, kernels: KernelSet) -> float:
         """value(weights), and gradient(weights) added to gradients, in place; of size 0, they are not wanted.
 
-        What training calls: a subclass that has a faster way for both than one after the other overrides it.
+        What training calls: a subclass that has a faster way for both than one after the other overrides it. Raises
+        ShapeError if value is not one number.
         """
         if gradients.size:
             self.add_gradient(weights, gradients)
-        return self.value(weights)
+        value = self.value(weights)
+        if np.ndim(value):
+            raise ShapeError(
+                f"{type(self).__name__}: value returned shape {np.shape(value)} where one number is due; sum over the "
+                "weights."
+            )
+        return float(value)
 
     def __call__(self, weights: Any) -> float:
         """value(weights), for code written for Keras."""

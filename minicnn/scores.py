@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minicnn.errors import ConfigError
-from minicnn.metrics import Metric, metric_for
+from minicnn.metrics import Mean, Metric, metric_for
 from minicnn.typing import Array
 
 Logs = dict[str, float]
@@ -44,7 +44,7 @@ class Scores:
     def logs(self, prefix: str = "") -> Logs:
         """{"loss": ..., "accuracy": ...} as Python floats, over all batches since reset."""
         loss = self._loss_sum / self._samples if self._samples else 0.0
-        return {f"{prefix}loss": loss} | {f"{prefix}{name}": float(m.result()) for name, m, _ in self._metrics}
+        return {f"{prefix}loss": loss} | {f"{prefix}{name}": _result(m) for name, m, _ in self._metrics}
 
     def get_state(self) -> dict[str, Any]:
         """The sums so far: the loss's, and all attributes of each metric but functions, which are none of its sums."""
@@ -61,6 +61,17 @@ class Scores:
     def metrics(self) -> list[Metric]:
         """The metric objects, in the order of the logs."""
         return [metric for _, metric, _ in self._metrics]
+
+
+def _result(metric: Metric) -> float:
+    """The metric's value. Raises ConfigError if one of the caller's is no number."""
+    result = metric.result()
+    try:
+        return float(result)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"metric {metric.name}: result must return a number, got {result!r}; return one for all batches."
+        ) from None
 
 
 def names_of(metrics: Sequence[Metric], weighted_metrics: Sequence[Metric]) -> list[str]:
@@ -86,7 +97,11 @@ def check_metrics(metrics: Any, argument: str) -> list[Any]:
         raise ConfigError(f"compile: {argument} must be a list, got a dict; a Sequential has one output.")
     given = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
     for metric in given:
-        metric_for(metric, (1, 1), (1, 1))
+        if type(metric_for(metric, (1, 1), (1, 1))).update_state is Mean.update_state:
+            raise ConfigError(
+                f"compile: {argument} got {metric!r}, the mean of values handed to it; take a metric of labels and "
+                "predictions."
+            )
     return given
 
 

@@ -16,6 +16,7 @@ from minicnn.evaluation import Evaluator, labels_of, returned
 from minicnn.geometry import positive_int
 from minicnn.layers import Run
 from minicnn.layers.base import batched
+from minicnn.parameters import trainable_owners
 from minicnn.progress import Progress, verbosity, warn
 from minicnn.scores import Logs, Scores, check_metrics
 from minicnn.steps.plan import check_steps
@@ -205,6 +206,8 @@ class Trainer(Evaluator):
 
     def _fit_epochs(self, fit: Fit) -> None:
         self.stop_training = False
+        if self.built and not trainable_owners(self.layers):
+            warn("fit: the model has no weights to train; set trainable = True on layers that have some.")
         fit.calls.on_train_begin()
         for epoch in range(fit.epoch, fit.epochs):
             if isinstance(fit.training, IterableBatches) and fit.training.exhausted:
@@ -261,7 +264,8 @@ class Trainer(Evaluator):
         plan.backward(plan.loss.scaled(gradient, sample_losses, batch.sample_weight), saved, run)
         buffer.collect_gradients()
         value += buffer.add_penalties(self.kernels)
-        optimizer.step(buffer.weights, buffer.gradients, buffer.segments, self.kernels)
+        if buffer.owners:
+            optimizer.step(buffer.weights, buffer.gradients, buffer.segments, self.kernels)
         self._steps_trained += 1
         return value, output if plan.output is None else plan.output.forward(output, self.kernels)
 

@@ -117,11 +117,47 @@ def test_model_trainable_sets_every_layer():
     before = model.get_weights()
     model.trainable = False
     assert not model.trainable
-    model.fit(X, Y, verbose=0)
+    with pytest.warns(minicnn.errors.MinicnnWarning, match="no weights to train; set trainable = True"):
+        model.fit(X, Y, verbose=0)
     assert weights_equal(model.get_weights(), before)
+    assert model.optimizer.iterations == 0  # as in Keras
     model.trainable = True
     assert all(layer.trainable for layer in model.layers)
     assert not Sequential([Dense(3)], trainable=False).trainable
+
+
+def test_frozen_layers_do_not_keep_the_buffer_of_all_parameters():
+    model = compiled(small())
+    model.train_on_batch(X, Y)
+    frozen, before = model.layers[0], model.layers[0].get_weights()
+    frozen.trainable = False
+    model.train_on_batch(X, Y)
+    for array in (*frozen.params.values(), *frozen.grads.values()):
+        assert array.base is None or array.base.size == array.size
+    for one, other in zip(frozen.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_slots_of_frozen_layers_are_forgotten_when_the_optimizer_is_reset():
+    model = compiled(small(), minicnn.optimizers.SGD(0.1, momentum=0.5))
+    model.train_on_batch(X, Y)
+    model.layers[0].trainable = False
+    model.train_on_batch(X, Y)
+    model.optimizer.reset()
+    model.train_on_batch(X, Y)
+    model.layers[0].trainable = True
+    model.optimizer.learning_rate = 0.0
+    model.train_on_batch(X, Y)
+    assert not model.optimizer.slots["momentum"][:76].any()
+
+
+@pytest.mark.parametrize("exchange", [lambda array: array.astype(np.float64), lambda array: array.tolist()])
+def test_an_exchanged_array_of_another_dtype_is_converted(exchange):
+    model, other = small(), small()
+    kernel = other.layers[0].params["kernel"]
+    model.layers[0].params["kernel"] = exchange(kernel)
+    np.testing.assert_array_equal(model.predict(X, verbose=0), other.predict(X, verbose=0))
+    assert model.layers[0].params["kernel"].dtype == np.float32
 
 
 def test_slots_go_with_their_parameters_when_layers_are_frozen_and_thawed():

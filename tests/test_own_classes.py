@@ -219,3 +219,85 @@ def test_a_model_within_a_model_is_refused_with_the_way_out():
     inner = Sequential([Input((4,)), Dense(3)])
     with pytest.raises(ConfigError, match=r"add takes a layer, got .*; add its layers one by one: \*inner.layers"):
         Sequential([inner, Dense(2)])
+
+
+# -- what the caller's own code may do, and what is said where it is wrong
+
+
+def test_a_metric_that_needs_more_than_one_sample():
+    def spread(y_true, y_pred):
+        if len(y_true) < 2:
+            raise ValueError("of one sample there is none")
+        return np.full(len(y_true), y_pred.std())
+
+    model = new_model(metrics=[spread])
+    history = model.fit(X, Y, **QUIET).history
+    assert history["spread"][0] > 0
+
+
+@pytest.mark.parametrize("metric", ["mean", minicnn.metrics.Mean, minicnn.metrics.Mean()])
+def test_a_mean_of_values_is_no_metric_of_labels(metric):
+    with pytest.raises(ConfigError, match=r"compile: metrics got .* take a metric of labels and predictions"):
+        new_model(metrics=[metric])
+
+
+def test_a_metric_whose_result_is_no_number():
+    class Nothing(Metric):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            pass
+
+        def result(self):
+            return None
+
+    model = new_model(metrics=[Nothing()])
+    with pytest.raises(ConfigError, match="metric nothing: result must return a number, got None"):
+        model.fit(X, Y, **QUIET)
+
+
+@pytest.mark.parametrize("base", [Metric, optimizers.SGD])
+def test_a_constructor_that_leaves_out_the_bases(base):
+    class Hasty(base):
+        def __init__(self):
+            pass
+
+    arguments = {"metrics": [Hasty()]} if base is Metric else {"optimizer": Hasty()}
+    with pytest.raises(ConfigError, match=r"Hasty: call super\(\).__init__\("):
+        new_model(**arguments)
+
+
+class Shrinking(minicnn.regularizers.Regularizer):
+    def value(self, weights):
+        return np.sum(weights**2)
+
+    def gradient(self, weights):
+        return 2 * weights
+
+
+def model_with(regularizer):
+    model = Sequential([Input(SAMPLE), Flatten(), Dense(CLASSES, kernel_regularizer=regularizer)], seed=0)
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_an_own_regularizers_value_may_be_numpys_and_the_loss_stays_a_float():
+    loss = model_with(Shrinking()).train_on_batch(X, Y)
+    assert type(loss) is float
+    assert loss == pytest.approx(model_with(minicnn.regularizers.L2(1.0)).train_on_batch(X, Y), rel=1e-6)
+
+
+def test_an_own_regularizer_without_its_sum():
+    class NotSummed(Shrinking):
+        def value(self, weights):
+            return weights**2
+
+    with pytest.raises(ShapeError, match=r"NotSummed: value returned shape .* where one number is due; sum over"):
+        model_with(NotSummed()).train_on_batch(X, Y)
+
+
+def test_an_own_regularizers_gradient_of_another_shape():
+    class OneNumber(Shrinking):
+        def gradient(self, weights):
+            return 1.0
+
+    with pytest.raises(ShapeError, match=r"OneNumber: gradient returned shape \(\) where .* is due"):
+        model_with(OneNumber()).train_on_batch(X, Y)

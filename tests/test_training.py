@@ -12,6 +12,7 @@ from minicnn import Input, Sequential, optimizers
 from minicnn.callbacks import Callback, EarlyStopping, History, LambdaCallback, LearningRateScheduler
 from minicnn.errors import ConfigError, DataError, ShapeError
 from minicnn.layers import Conv2D, Dense, Layer
+from minicnn.progress import format_logs
 from tests.small_models import COUNT, QUIET, X, Y, assert_same_weights, linear_model, new_model
 
 # -- exact numbers
@@ -458,3 +459,8 @@ def test_messages_about_validation_data_say_so():
     wanted = model.evaluate(x, y, verbose=0)
     history = model.fit(x, y, validation_data=(list(x), y.tolist()), sample_weight=np.zeros(4), verbose=0).history
     assert history["val_loss"] == [wanted]
+
+
+def test_the_bar_takes_what_a_callback_put_into_the_logs():
+    logs = {"loss": np.float32(0.25), "phase": "warm", "none": None, "small": 1e-5, "count": 3}
+    assert format_logs(logs) == "loss: 0.2500 - phase: warm - none: None - small: 1.0000e-05 - count: 3.0000"

@@ -536,3 +536,47 @@ def test_a_number_that_is_none_is_named_by_its_place_however_large_the_data():
     x[2, 5] = np.nan
     with pytest.raises(DataError, match=r"x: holds nan at \(2, 5\)"):
         check_finite(x, "x")
+
+
+# -- class weights of batches
+
+
+def test_class_weights_of_batches_that_lack_a_class():
+    """A batch without a class that class_weight names is no error; what the outputs cannot tell apart is."""
+    x = np.arange(6, dtype=np.float32).reshape(6, 1)
+    batches = [(x[:3], np.ones(3)), (x[3:], np.array([-1.0, 1, -1]))]
+    weights = [np.ones(3), np.array([3.0, 1, 3])]
+    models = [Sequential([Input((1,)), Dense(1)], seed=0) for _ in range(2)]
+    for model in models:
+        model.compile("sgd", "mse")
+    models[0].fit(batches, class_weight={-1: 3.0}, verbose=0)
+    models[1].fit([(bx, by, w) for (bx, by), w in zip(batches, weights, strict=True)], verbose=0)
+    assert_same_weights(*models)
+    wide = Sequential([Input((1,)), Dense(3, activation="softmax")], seed=0)
+    wide.compile("sgd", "sparse_categorical_crossentropy")
+    wide.train_on_batch(x, np.zeros(6, int), class_weight={2: 2.0})
+    with pytest.raises(MinicnnError, match=r"train_on_batch: class_weight names class 3; .* there are 3"):
+        wide.train_on_batch(x, np.zeros(6, int), class_weight={3: 2.0})
+
+
+def test_labels_and_weights_that_the_models_dtype_does_not_hold():
+    model = linear_model()
+    before = model.get_weights()
+    x = np.ones((4, *model.input_shape[1:]), np.float32)
+    y = np.zeros((4, *model.output_shape[1:]))
+    with pytest.raises(DataError, match=r"fit: y: holds 1e\+39"):
+        model.fit(x, y + 1e39, verbose=0)
+    with pytest.raises(DataError, match=r"fit: sample_weight: holds 1e\+39"):
+        model.fit(x, y, sample_weight=np.full(4, 1e39), verbose=0)
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_lists_of_numpys_numbers_are_samples():
+    model = Sequential([Input((3,)), Dense(2)], seed=0)
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(model.predict([list(row) for row in x], verbose=0), model.predict(x, verbose=0))
+
+
+def test_a_sequence_is_shuffled_by_whatever_is_true():
+    assert numbers_of_epochs(Numbers(9), epochs=2, shuffle=1) == numbers_of_epochs(Numbers(9), epochs=2)

@@ -46,9 +46,9 @@ class BackupAndRestore(Callback):
     dropped, which is exact if it gives the same batches in every run, and takes the time to make them. If it does not,
     a MinicnnWarning says so.
 
-    Not stored: what is outside of these, such as a schedule that a callback puts in the optimizer, a global random
-    generator, or variables of the script. Where training goes on within an epoch, callbacks see on_epoch_begin of that
-    epoch a second time.
+    Not stored: what is outside of these, such as a schedule that a callback puts in the optimizer, a layer's rate or a
+    regularizer's factor that a callback changes, a global random generator, or variables of the script. Where training
+    goes on within an epoch, callbacks see on_epoch_begin of that epoch a second time.
 
     Args:
         backup_dir: the folder of the backup, made if need be, for this fit alone.

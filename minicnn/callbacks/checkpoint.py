@@ -99,9 +99,17 @@ class ModelCheckpoint(Monitor):
             self._consider(epoch, logs or {})
 
     def _consider(self, epoch: int, logs: Logs) -> None:
-        path = self._path(epoch, logs)
+        path, best = self._path(epoch, logs), self.best
         if not self._worth_saving(epoch, logs, path):
             return
+        try:
+            self._save(path)
+        except BaseException:
+            self.best = best  # what could not be saved is not to be compared with
+            raise
+        self._say(epoch, f"finished saving model to {path}")
+
+    def _save(self, path: str) -> None:
         if os.path.isdir(path):
             raise ConfigError(f"ModelCheckpoint: {path!r} is a folder; name a file.")
         if folder := os.path.dirname(path):
@@ -115,7 +123,6 @@ class ModelCheckpoint(Monitor):
             self.model.save_weights(path)
         else:
             self.model.save(path)
-        self._say(epoch, f"finished saving model to {path}")
 
     def _worth_saving(self, epoch: int, logs: Logs, path: str) -> bool:
         if not self.save_best_only:

@@ -96,6 +96,11 @@ class ReduceLROnPlateau(Monitor):
         self.cooldown_counter = 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        if getattr(self.model.optimizer, "follows_schedule", False):
+            raise ConfigError(
+                "ReduceLROnPlateau: the optimizer's learning_rate follows a schedule and cannot be reduced; make the "
+                "optimizer with a number, or leave the callback out."
+            )
         super().on_train_begin(logs)
         self._reset()
 

@@ -101,7 +101,7 @@ class Layer:
         self.params: dict[str, Array] = {}  # trained
         self.grads: dict[str, Array] = {}  # same keys; overwritten by backward, never added to
         self.state: dict[str, Array] = {}  # saved, not trained
-        self._shapes: dict[str, Shape] = {}  # of both, as built
+        self._built_as: dict[str, tuple[Shape, np.dtype[Any]]] = {}  # the shape and dtype of both
         self.regularizers: dict[str, Regularizer] = {}  # by parameter
 
     # -- what a subclass says of itself
@@ -163,7 +163,8 @@ class Layer:
         self.build(input_shape, dtype, rng)
         self.dtype = dtype
         self.input_shape = tuple(input_shape)
-        self._shapes = {name: np.shape(array) for name, array in self.weights().items()}
+        arrays = {name: np.asarray(array) for name, array in self.weights().items()}
+        self._built_as = {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
     def check_initialized(self) -> None:
         """Raises ConfigError if a subclass's constructor did not call that of Layer, NotImplementedError without
@@ -208,9 +209,12 @@ class Layer:
 
     def check_shapes(self) -> None:
         """Raise ShapeError if an array of weights was exchanged for one of another shape, which kernels would not
-        notice."""
-        for name, shape in self._shapes.items():
-            array = self.params[name] if name in self.params else self.state[name]
+        notice; one of another dtype is converted."""
+        for name, (shape, dtype) in self._built_as.items():
+            arrays = self.params if name in self.params else self.state
+            array = arrays[name]
+            if not isinstance(array, np.ndarray) or array.dtype != dtype:
+                array = arrays[name] = np.array(array, dtype, order="C")
             if array.shape != shape:
                 raise ShapeError(
                     f"{self}: {name!r} has shape {array.shape}, and the layer was built with {shape}; "

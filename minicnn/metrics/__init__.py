@@ -87,7 +87,10 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Me
         )
     if callable(identifier) and not isinstance(identifier, (Metric, type)):
         return MeanMetricWrapper(identifier)
-    return lookup.resolve("metric", Metric, METRICS, identifier, custom_objects)
+    metric = lookup.resolve("metric", Metric, METRICS, identifier, custom_objects)
+    if "name" not in vars(metric):
+        raise ConfigError(f"{type(metric).__name__}: call super().__init__() at the start of __init__.")
+    return metric
 
 
 def accuracy_for(y_true_shape: Shape, y_pred_shape: Shape, name: str = "accuracy") -> Metric:

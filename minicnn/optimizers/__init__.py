@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from minicnn.errors import ConfigError
 from minicnn.lookup import resolve, table_of
 from minicnn.optimizers import schedules
 from minicnn.optimizers.adam import Adam, AdamW
@@ -40,7 +41,10 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Op
         if isinstance(config.get("learning_rate"), Mapping):
             config["learning_rate"] = schedules.deserialize(config["learning_rate"], custom_objects)
         identifier = {"class_name": _known(identifier["class_name"]), "config": config}
-    return resolve("optimizer", Optimizer, TABLE, identifier, custom_objects)
+    optimizer = resolve("optimizer", Optimizer, TABLE, identifier, custom_objects)
+    if "slots" not in vars(optimizer):
+        raise ConfigError(f"{type(optimizer).__name__}: call super().__init__(learning_rate) at the start of __init__.")
+    return optimizer
 
 
 def serialize(optimizer: Optimizer) -> Config:

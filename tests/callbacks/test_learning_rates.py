@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+import minicnn
 from minicnn.callbacks import LearningRateScheduler, ReduceLROnPlateau
 from minicnn.errors import ConfigError, MinicnnWarning
 
@@ -106,3 +107,12 @@ def test_bad_arguments(arguments, message):
     with pytest.raises(ConfigError) as error:
         ReduceLROnPlateau(**arguments)
     assert str(error.value) == f"ReduceLROnPlateau: {message}."
+
+
+def test_reduce_refuses_a_schedule_before_training():
+    rate = minicnn.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+    model = minicnn.Sequential([minicnn.Input((1,)), minicnn.layers.Dense(1)])
+    model.compile(minicnn.optimizers.SGD(rate), "mse")
+    with pytest.raises(ConfigError, match="ReduceLROnPlateau: the optimizer's learning_rate follows a schedule"):
+        model.fit([[1.0]], [[1.0]], callbacks=[ReduceLROnPlateau(patience=10)], verbose=0)
+    assert model.optimizer.iterations == 0

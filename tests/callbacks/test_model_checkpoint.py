@@ -136,3 +136,11 @@ def test_a_folder_that_cannot_be_made_is_named(fit, tmp_path):
         FileFormatError, match=r"ModelCheckpoint: the folder of '.*m\.h5' cannot be made: .*another file"
     ):
         fit(ModelCheckpoint(tmp_path / "file" / "more" / "m.h5"), [0.5])
+
+
+def test_what_could_not_be_saved_is_not_the_best(fit, tmp_path):
+    (tmp_path / "m.h5").mkdir()
+    checkpoint = ModelCheckpoint(tmp_path / "m.h5", save_best_only=True)
+    with pytest.raises(ConfigError, match="is a folder"):
+        fit(checkpoint, [0.5])
+    assert checkpoint.best is None
