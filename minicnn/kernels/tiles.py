@@ -119,6 +119,10 @@ def rank_update(
 INPUTS, OUTPUTS, GRADIENTS = 0, 1, 2
 """The kinds of tile_transform for Winograd's convolution, by the place of their matrix in SIDES."""
 
+TWO_INPUTS, TWO_OUTPUTS, TWO_GRADIENTS = 3, 4, 5
+FOUR_INPUTS, FOUR_OUTPUTS, FOUR_GRADIENTS = 6, 7, 8
+"""For maps of 2x2 and of 4x4 pixels."""
+
 LEFT, RIGHT, SUMS = 9, 10, 11
 """And for Strassen's product."""
 

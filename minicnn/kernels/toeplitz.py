@@ -23,12 +23,11 @@ the 9 or 81 places is a product (N, C)·(C, F). Unlike Winograd's its tile is a 
     dL/dx   is Y again, of dz, with g(−d) for g(d), filters and channels exchanged
 
 Its error in float32 is 1e-6 of the largest output. A NaN or infinity reaches every output of its map, often as NaN; by
-the definition, with a 5x5 kernel on 4x4 pixels, only those at most two pixels away. ValidTapsStep, which it stands in
-for, takes 1.5 to 1.9 times as long forward and 1.2 to 1.5 backward for 256 images of the sheet's AlexNets; predicting
-them is 1.18 and 1.12 times as fast with it as without, and a training step of alexnet_mnist takes 0.95 of the time with
-128 images and 0.91 with 256 (2 cores of an AMD EPYC with AVX-512). A fifth of those 256 images' time in these
-convolutions goes into the kernel's transform. predict and evaluate make it once for all their batches where they may
-(Run.once in layers/base.py).
+the definition, with a 5x5 kernel on 4x4 pixels, only those at most two pixels away. steps/toeplitz.py has its times
+beside those of ValidTapsStep, which it stands in for. Predicting 256 images with the sheet's AlexNets is 1.18 and 1.12
+times as fast with it as without, and a training step of alexnet_mnist takes 0.95 of the time with 128 images and 0.91
+with 256 (2 cores of an AMD EPYC with AVX-512). A fifth of those 256 images' time in these convolutions goes into the
+kernel's transform. predict and evaluate make it once for all their batches where they may (Run.once in layers/base.py).
 
 Source: Winograd 1980, "Arithmetic complexity of computations"; Fan and Hasan 2007, "A new approach to subquadratic
 space complexity parallel multipliers for extended binary fields", for the nesting. The NumPy versions are the formulas;
@@ -41,7 +40,15 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn.geometry import Windows
-from minicnn.kernels.tiles import SIDES
+from minicnn.kernels.tiles import (
+    FOUR_GRADIENTS,
+    FOUR_INPUTS,
+    FOUR_OUTPUTS,
+    SIDES,
+    TWO_GRADIENTS,
+    TWO_INPUTS,
+    TWO_OUTPUTS,
+)
 from minicnn.typing import Array
 
 _KERNEL_SIDE = np.array([[0, 1, 0], [0, -1, 1], [1, -1, 0]])
@@ -62,8 +69,8 @@ class Toeplitz(NamedTuple):
 
 
 SIZES = {
-    2: Toeplitz(size=2, rank=3, inputs=3, outputs=4, gradients=5),
-    4: Toeplitz(size=4, rank=9, inputs=6, outputs=7, gradients=8),
+    2: Toeplitz(size=2, rank=3, inputs=TWO_INPUTS, outputs=TWO_OUTPUTS, gradients=TWO_GRADIENTS),
+    4: Toeplitz(size=4, rank=9, inputs=FOUR_INPUTS, outputs=FOUR_OUTPUTS, gradients=FOUR_GRADIENTS),
 }
 """By the size of the map."""
 

@@ -86,9 +86,6 @@ class CallersLayerStep(LayerStep):
         checked = conforming(dx, x_shape, dy.dtype, f"{self.layer}: backward", "dx has the shape of x")
         return checked if dx is dy else not_the_callers(checked, dx)
 
-    def __str__(self) -> str:
-        return f"LayerStep({self.layer})"
-
 
 def _is_ours(layer: Layer) -> bool:
     return type(layer) is LAYERS.get(type(layer).__name__)
@@ -231,10 +228,14 @@ FUSED: dict[str, Rule] = {
     "StrassenStep": strassen_rule,
     "DenseStep": dense_rule,
 }
-"""The fast paths by the names of their steps, each before the ones it goes before.
+"""The fast paths by the names of their steps, in the order in which they are tried: what asks for more comes earlier,
+since what comes later would take these layers too, more slowly. So small maps with many channels (ToeplitzStep) go
+before those with few, a convolution with the normalization and pool behind it before one without, and 3x3 kernels with
+many channels (WinogradStep) before all others.
 
-ToeplitzStep takes few images through a ValidTapsStep of its own, and StrassenStep all but the predicting of many
-batches through a DenseStep, chosen or not.
+Some have other steps inside, chosen or not: ToeplitzStep takes few images through a ValidTapsStep, StrassenStep all but
+the predicting of many batches through a DenseStep, and NormalizedConvolutionStep trains by a ConvolutionStep or a
+WinogradStep, the latter only if it is chosen, and a NormalizationPoolStep.
 """
 
 WITHOUT_WINOGRAD: dict[str, Rule] = {
