@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from minicnn.kernels import dense, dense_updates
 from minicnn.kernels.fused import LINEAR, RELU, TANH
 from minicnn.kernels.tiles import tiling_for, update_rank
-from tests.kernels.test_dense import FUNCTIONS, random_problem
-from tests.kernels.versions import DTYPES, SEEDS, assert_close, plain
+from tests.kernels.test_dense import random_problem
+from tests.kernels.versions import DTYPES, FUNCTIONS, SEEDS, assert_close, plain
 
 pytestmark = pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: nothing takes this way here")
 

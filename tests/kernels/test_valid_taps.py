@@ -10,15 +10,13 @@ from minicnn.kernels import taps, valid_taps
 from minicnn.kernels.convolution import conv2d_backward_loops, conv2d_backward_numpy, conv2d_loops, conv2d_numpy
 from minicnn.kernels.fused import LINEAR, RELU, TANH
 from minicnn.kernels.tiles import Tiling, tiling_for
-from tests.kernels.versions import DTYPES, SEEDS, assert_close, plain
+from tests.kernels.versions import DERIVATIVES, DTYPES, FUNCTIONS, SEEDS, assert_close, plain
 
 pytestmark = pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: plans never run these kernels here")
 
 SMALL = st.integers(1, 3)
 PAIRS = st.tuples(SMALL, SMALL)
 SMALL_TILES = Tiling(lanes=2, limit1=3, limit2=2, limit3=0, limit4=0, widest=4)
-FUNCTIONS = {LINEAR: lambda z: z, RELU: lambda z: np.where(z <= 0, z.dtype.type(0), z), TANH: np.tanh}
-DERIVATIVES = {LINEAR: np.ones_like, RELU: lambda y: (y > 0).astype(y.dtype), TANH: lambda y: 1 - y * y}
 
 
 def random_problem(n, shape, filters, size, windows, dtype, seed):

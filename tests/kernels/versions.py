@@ -3,8 +3,14 @@
 import numpy as np
 from hypothesis import strategies as st
 
+from minicnn.kernels.fused import LINEAR, RELU, TANH
+
 DTYPES = st.sampled_from([np.float32, np.float64])
 SEEDS = st.integers(0, 2**32 - 1)
+
+FUNCTIONS = {LINEAR: lambda z: z, RELU: lambda z: np.where(z <= 0, z.dtype.type(0), z), TANH: np.tanh}
+DERIVATIVES = {LINEAR: np.ones_like, RELU: lambda y: (y > 0).astype(y.dtype), TANH: lambda y: 1 - y * y}
+"""Of fused activations: f of z, and f' by y = f(z)."""
 
 
 def plain(function, *args):

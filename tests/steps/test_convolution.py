@@ -37,27 +37,28 @@ def step_of(layers, **changed):
     return step if not changed else ConvolutionStep(**{**vars(step), **changed})
 
 
-def passes(steps, x, dy, training=True):
-    """y, dx and the gradients of the convolution, from these steps one after the other."""
-    run, kept = Run(NUMPY, training=training), []
+def passes(steps, x, dy, training=True, need_dx=True):
+    """y, dx (empty if not needed) and the gradients of the convolution, from these steps one after the other."""
+    run, kept, layer = Run(NUMPY, training=training), [], steps[0].layers[0]
+    layer.grads = {key: np.full_like(array, np.nan) for key, array in layer.params.items()}
     for step in steps:
         x, saved = step.forward(x, run)
         kept.append(saved)
     y, dy = x.copy(), dy.copy()
     for step, saved in zip(reversed(steps), reversed(kept), strict=True):
-        dy = step.backward(dy, saved, run)
-    layer = steps[0].layers[0]
-    return y, dy, *(layer.grads[key].copy() for key in KEYS if key in layer.grads)
+        dy = step.backward(dy, saved, run, need_dx or step is not steps[0])
+    assert (dy is not None) == need_dx
+    return y, dy if need_dx else np.empty(0), *(layer.grads[key].copy() for key in KEYS if key in layer.grads)
 
 
-def assert_same(layers, n, step, tolerance):
+def assert_same(layers, n, step, tolerance, need_dx=True):
     rng = np.random.default_rng(3)
     dtype = layers[0].dtype
     x = rng.standard_normal((n, *layers[0].input_shape)).astype(dtype)
     shape = layers[-1].output_shape(layers[-1].input_shape)
     dy = rng.standard_normal((n, *shape)).astype(dtype)
-    wanted = passes([LayerStep(layer, k) for k, layer in enumerate(layers)], x, dy)
-    got = passes([step], x, dy)
+    wanted = passes([LayerStep(layer, k) for k, layer in enumerate(layers)], x, dy, need_dx=need_dx)
+    got = passes([step], x, dy, need_dx=need_dx)
     for ours, theirs in zip(got, wanted, strict=True):
         assert ours.shape == theirs.shape
         assert ours.dtype == theirs.dtype
@@ -79,7 +80,7 @@ def test_every_variant(pool, activation, dtype, tolerance, few, scatter):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    n=st.integers(1, 10),
+    n=st.integers(0, 10),
     shape=st.tuples(st.integers(4, 15), st.integers(4, 15), st.integers(1, 20)),
     filters=st.integers(1, 70),
     size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
@@ -88,8 +89,9 @@ def test_every_variant(pool, activation, dtype, tolerance, few, scatter):
     pooled=st.sampled_from(POOLED),
     dtype=st.sampled_from(["float64", "float32"]),
     use_bias=st.booleans(),
+    need_dx=st.booleans(),
 )
-def test_any_shape(n, shape, filters, size, stride, padding, pooled, dtype, use_bias):
+def test_any_shape(n, shape, filters, size, stride, padding, pooled, dtype, use_bias, need_dx):
     pool, activation = pooled
     if padding == "valid":
         size = min(size[0], shape[0]), min(size[1], shape[1])
@@ -97,7 +99,15 @@ def test_any_shape(n, shape, filters, size, stride, padding, pooled, dtype, use_
     if min(out) < 2:
         pool = None
     layers = stack(shape, filters, size, stride, padding, activation, pool, dtype, use_bias)
-    assert_same(layers, n, step_of(layers), 1e-12 if dtype == "float64" else 1e-5)
+    assert_same(layers, n, step_of(layers), 1e-12 if dtype == "float64" else 1e-5, need_dx)
+
+
+@pytest.mark.parametrize("pool", [None, MaxPooling2D, AveragePooling2D])
+@pytest.mark.parametrize(("few", "scatter"), [(False, False), (False, True), (True, False), (True, True)])
+@pytest.mark.parametrize(("n", "need_dx"), [(0, True), (0, False), (11, False)])
+def test_no_images_and_no_dx(n, need_dx, few, scatter, pool):
+    layers = stack((9, 12, 3), 5, (3, 4), 1, "same", "relu", pool, "float64")
+    assert_same(layers, n, step_of(layers, few=few, scatter=scatter), 1e-12, need_dx)
 
 
 @pytest.mark.parametrize("few", [False, True])

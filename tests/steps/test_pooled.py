@@ -144,25 +144,28 @@ def test_the_plain_loops_are_the_same_program(channels, filters, normalized, mon
 
 @pytest.mark.parametrize("pooled_by", POOLED)
 @pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("n", [0, 6])
 @pytest.mark.parametrize(
     ("channels", "filters", "by"), [(3, 20, ConvolutionStep), (48, 48, WinogradStep)], ids=["direct", "winograd"]
 )
-def test_training_is_that_of_the_layers(pooled_by, trained, channels, filters, by):
+def test_training_is_that_of_the_layers(pooled_by, trained, n, channels, filters, by):
     """Outputs, derivatives and moving averages, with the convolution trained or frozen."""
     results = []
     for rules in (RULES, LAYER_RULES):
         layers = stack((9, 10, channels), filters, 3, pooled_by, "float64", True)
         layers[0].trainable = trained
+        for layer in layers[:2]:
+            layer.grads = {name: np.full_like(array, np.nan) for name, array in layer.params.items()}
         plan, run = make_plan(layers, rules=rules), Run(NUMPY, training=True)
         rng = np.random.default_rng(5)
-        y, saved = plan.forward(rng.standard_normal((6, 9, 10, channels)), run)
+        y, saved = plan.forward(rng.standard_normal((n, 9, 10, channels)), run)
         dx = plan.backward(rng.standard_normal(y.shape), saved, run, need_dx=trained)
         found = [y] + ([dx] if trained else []) + list(layers[1].grads.values()) + list(layers[1].state.values())
         results.append(found + (list(layers[0].grads.values()) if trained else []))
     (step,) = make_plan(layers, rules=RULES).steps
     assert (type(step), type(step.convolution)) == (NormalizedConvolutionStep, by)
     for ours, theirs in zip(*results, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-11 * max(1, np.abs(theirs).max()))
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-11 * max(1, np.abs(theirs).max(initial=0)))
 
 
 def checked(shape, layers, kinds, directions):

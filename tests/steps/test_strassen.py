@@ -1,4 +1,4 @@
-"""StrassenStep against DenseStep: the same numbers for every shape, and only where it is meant to be."""
+"""StrassenStep against the layer on its own: the same numbers for every shape, and only where it is meant to be."""
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from minicnn.layers import Dense, Input, Layer, Run
 from minicnn.models import Sequential
 from minicnn.steps import strassen
 from minicnn.steps.dense import DenseStep
+from minicnn.steps.plan import LayerStep
 from minicnn.steps.strassen import LEAST, MOST, SAMPLES, WIDEST, StrassenStep, strassen_rule
 from tests.steps.test_dense import built
 from tests.steps.wide_convolutions import LANES, assert_a_second_process_says_the_same, assert_same
@@ -54,8 +55,8 @@ def products(monkeypatch):
 
 
 def assert_is_the_layer(layer, n, step=None):
-    step, x = step or step_of(layer), random_samples(layer, n)
-    got, wanted = step.forward(x, many())[0], step.otherwise.forward(x, Run(NUMPY))[0]
+    x = random_samples(layer, n)
+    got, wanted = (step or step_of(layer)).forward(x, many())[0], LayerStep(layer, 0).forward(x, Run(NUMPY))[0]
     assert_same([got], [wanted], TOLERANCES[str(layer.dtype)])
 
 
