@@ -1,7 +1,7 @@
 """minicnn beside Keras, PyTorch and ONNX Runtime, on the eight models of minicnn.applications.
 
     python bench/make_environments.py                      # once: the peers, pinned, in bench/.envs
-    python bench/compare.py                                # everything, three rounds; an hour and forty minutes
+    python bench/compare.py      # everything, three rounds; an hour and forty minutes with all measures but `first`
     python bench/compare.py --models lenet5 cnn_relu --engines minicnn torch --measures train --rounds 5
     python bench/compare.py --quick                        # does it work here? no figures to quote
     python bench/compare.py --report bench/results/compare.json      # tables and plot of a run that was kept

@@ -7,9 +7,11 @@
 A model of minicnn.applications is changed along one axis and trained and asked for predictions at each point: other
 batch sizes; other image sizes (the layers stay, random pixels); all convolutions and hidden dense layers with a
 multiple of their channels; other numbers of threads. Points alternate, round by round, in one process; figures are
-medians. predict takes up to 256 samples of small batches at once, so that its batches of 32 to 256 are alike. Each
-table shows the time an image and what it is relative to the best point: for images by pixel, for channels by
-floating-point operation, so that 1.0 everywhere would be perfect scaling; for threads the speed-up.
+medians. A call has half as many images as one of predict in compare.py, but 2048 at least, and fewer where they are
+large: of alexnet_mnist 2048, too few for Strassen's product (minicnn/steps/strassen.py). predict takes up to 256 images
+of small batches at once, so that its batches of 32 to 256 are alike. Each table shows the time an image and what it is
+relative to the best point: for images by pixel, for channels by floating-point operation, so that 1.0 everywhere would
+be perfect scaling; for threads the speed-up.
 """
 
 import argparse

@@ -1,8 +1,12 @@
 """One thread pool at a time: BLAS keeps to one thread while kernels run.
 
-Numba's threads and those of OpenBLAS spin against each other: on two cores a training step of LeNet-5 takes 7 ms with
-this and 23 ms without, one of the sheet's first model 18 and 52. Kernels therefore split large products
-themselves and call BLAS from each of their own threads.
+Numba's threads and those of OpenBLAS spin against each other: with all layers on BLAS, a training step of LeNet-5 takes
+7 ms on two cores with this and 23 ms without, one of the sheet's first model 18 and 52. Kernels that call BLAS
+therefore split large products themselves and call it from each of their own threads.
+
+CPUs without generated machine code (llvm.py) run these for dense layers and for convolutions, but not the grouped ones;
+others for dense layers with very long sums (dense.py), transposed convolutions, the 1x1 part of separable ones, and any
+that no fused step takes: dilated ones on larger maps, or those with an activation that fused.py does not have.
 """
 
 import os

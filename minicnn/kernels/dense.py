@@ -7,8 +7,9 @@ very long sums, blocks of samples go through BLAS. Going forward, a sample or tw
 and in a large layer few make rank updates (dense_updates.py); predict and evaluate multiply thousands of samples by its
 kernel in another way yet (strassen.py).
 
-A last layer of 10 outputs reaches 2 to 11 % of its limit with 84 or 512 inputs and 12 to 21 with 1600 or 4096
-(bench/results/kernels.json): its rows fill 10 of 16 lanes, and each number of x is used ten times only.
+On BLAS a last layer of 10 outputs reached 2 to 11 % of its limit with 84 or 512 inputs and 12 to 21 with 1600 or 4096
+(bench/results/kernels.json, of the time before dense_tiles.py): its rows fill 10 of 16 lanes, there as here, and each
+number of x is used ten times only.
 """
 
 from typing import Any
@@ -134,7 +135,7 @@ def dense_backward_numpy(dy: Array, x: Array, kernel: Array, dkernel: Array, dbi
     return dy @ kernel.T if need_dx else np.empty((0, 0), x.dtype)
 
 
-# ---------------------------------------------------------------- blocks of samples on BLAS, and a sample or two
+# ---------------------------------------------------------------- on BLAS, and a sample or two without it
 
 
 def dense_blocked(x: Array, kernel: Array, bias: Array, code: int) -> Array:
@@ -200,9 +201,7 @@ dense_blocked_numba = compiled(dense_blocked, uses_blas=True)
 dense_backward_blocked_numba = compiled(dense_backward_blocked, uses_blas=True)
 
 
-# ---------------------------------------------------------------- large layers
-
-ONE_PIXEL = Windows(kh=1, kw=1, sh=1, sw=1, dh=1, dw=1, top=0, left=0, oh=1, ow=1)
+# ---------------------------------------------------------------- a sample or two through a large layer
 
 
 def dense_streamed(x: Array, kernel: Array, bias: Array, code: int) -> Array:
@@ -231,6 +230,11 @@ def dense_streamed(x: Array, kernel: Array, bias: Array, code: int) -> Array:
 
 
 dense_streamed_numba = compiled(dense_streamed)
+
+
+# ---------------------------------------------------------------- which way for which shapes
+
+ONE_PIXEL = Windows(kh=1, kw=1, sh=1, sw=1, dh=1, dw=1, top=0, left=0, oh=1, ow=1)
 
 
 def streaming_pays(inputs: int, outputs: int) -> bool:

@@ -4,8 +4,8 @@ The simple version is dense_numpy in dense.py.
 
 A tile product (tiles.py) takes numbers of its first factor any distance apart and reads its second one in runs of
 whole vectors. A kernel is such runs already, and one of up to half a megabyte, or of few outputs, is read faster where
-it lies than packed as valid_taps.py does. Outputs that are no multiple of a vector are covered by panels that
-overlap, of one width:
+it lies than packed as valid_taps.py does; for dx alone each task transposes its part of the kernel. Outputs that are no
+multiple of a vector are covered by panels that overlap, of one width:
 
     120 outputs in panels of 64:   0 ... 63   and   56 ... 119
 
@@ -23,7 +23,8 @@ machine code use; forward and back, float32, two cores of an AVX-512 Xeon:
     4096x10     0.8, 0.6      0.6, 0.7      0.8, 0.7
     8192x32     0.4, 0.7      0.5, 0.8      0.7, 1.0
 
-A layer of 17 outputs, which are two panels of 16, takes up to 1.3 times as long as on BLAS.
+A layer of 17 outputs, which are two panels of 16, takes up to 1.3 times as long as on BLAS. A training step of the
+sheet's lenet5, which has the first three, takes 0.88 of the time for 16 samples, 0.94 for 32 and 0.97 for 128.
 """
 
 import numpy as np

@@ -14,8 +14,9 @@ together by S m Sᵀ, for matrices L, R and S of the signs above: one tile_trans
 
 What depends on the kernel alone takes three times its memory, and as long to make as two batches gain. So it pays where
 predict or evaluate keeps it for many batches (Run.once in layers/base.py), and not in training. For 256 samples a layer
-4096x4096 takes 0.77 of the time. Predicting 4096 images in batches of 256 is 1.11 to 1.14 times as fast with the
-sheet's alexnet_cifar10 and 1.14 to 1.18 with its alexnet_mnist (2 cores of an AMD EPYC with AVX-512).
+4096x4096 takes 0.77 of the time. Predicting 4096 images in batches of 256 was 1.11 to 1.14 times as fast with the
+sheet's alexnet_cifar10 and 1.14 to 1.18 with its alexnet_mnist on 2026-11-29, and 1.08 to 1.10 times with both the day
+after (2 cores of an AMD EPYC with AVX-512).
 
 The sums add numbers that have nothing to do with each other: beside a large sample, input or output a small one would
 lose its digits. So each is first scaled by a power of two, which is exact: the outputs' columns of the kernel, then the

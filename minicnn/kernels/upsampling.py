@@ -59,9 +59,9 @@ def neighbours(p: int, scale: int, size: int) -> tuple[int, int, float]:
 def upsample_bilinear_loops(x: Array, scale: Pair) -> Array:
     """Each output is interpolated between the four nearest input pixels, linearly along both axes.
 
-        y[n,p,q,c] = (1 − s)·((1 − t)·x[n,a,c,·] + t·x[n,a,d,·]) + s·((1 − t)·x[n,b,c,·] + t·x[n,b,d,·])
+        y[n,p,q,c] = (1 − s)·((1 − t)·x[n,a,l,c] + t·x[n,a,r,c]) + s·((1 − t)·x[n,b,l,c] + t·x[n,b,r,c])
 
-    (a, b, s) and (c, d, t): neighbours of p along the height and of q along the width.
+    (a, b, s) and (l, r, t): neighbours of p along the height and of q along the width.
     Source: TensorFlow's resize with half-pixel centers and without antialiasing.
     """
     n, h, w, channels = x.shape
@@ -83,7 +83,7 @@ def upsample_bilinear_loops(x: Array, scale: Pair) -> Array:
 def upsample_bilinear_backward_loops(dy: Array, scale: Pair) -> Array:
     """y is a weighted sum of four x; each of them gets dy times its weight, and adds up what it gets.
 
-    dx[n,a,c,·] += (1 − s)·(1 − t)·dy[n,p,q,·], and so on for the other three
+    dx[n,a,l,c] += (1 − s)·(1 − t)·dy[n,p,q,c], and so on for the other three
     """
     sh, sw = scale
     n, h, w, channels = dy.shape[0], dy.shape[1] // sh, dy.shape[2] // sw, dy.shape[3]

@@ -12,13 +12,14 @@ Gained against blocked im2col and one pass for each operation: compile(steps="la
 has the times of this.
 
 How near that comes to the limit depends on the length of a window's sum. With 32 channels it was 79 to 95 %, before
-winograd.py took those. A first convolution has one channel or three: its results are sums of 9 to 75 products, and what
-is done with each of them (bias, activation, the pool's choice, the store) takes as long again and counts nothing: 16 to
-53 % on MNIST, 26 to 48 on CIFAR-10 in training with the normalization, whose two passes over the whole map count by
-their bytes alone, and 68 to 77 without. LeNet's second (52 and 53 % in the backward pass) has 16 filters, a tile of one
-vector, in which every multiplication loads a number of its own; tiles of three vectors load one for three. These
-figures are of an AMD EPYC (bench/results/kernels.json); on an AVX-512 Xeon, whose products run half as fast again, it
-was 9 to 36 %, 14 to 45, up to 59, and 26 to 44.
+winograd.py took those. A first convolution has one channel or three. With 3x3 and 5x5 kernels its results are sums of 9
+to 75 products, and what is done with each of them (bias, activation, the pool's choice, the store) takes as long again
+and counts nothing: 16 to 53 % on MNIST, 26 to 48 on CIFAR-10 in training with the normalization, whose two passes over
+the whole map count by their bytes alone, and 68 in predicting, which spares them (pooled_kernels.py). The AlexNets',
+sums of 144 and 363 products without a pool, reach 62 to 77 %. LeNet's second (52 and 53 % in the backward pass) has 16
+filters, a tile of one vector, in which every multiplication loads a number of its own; tiles of three vectors load one
+for three. These figures are of an AMD EPYC (bench/results/kernels.md); on an AVX-512 Xeon, whose products run half as
+fast again, it was 9 to 36 %, 14 to 18, 40 and 45, 29 to 59, and 26 and 33.
 """
 
 import numpy as np
