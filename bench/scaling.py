@@ -7,11 +7,11 @@
 A model of minicnn.applications is changed along one axis and trained and asked for predictions at each point: other
 batch sizes; other image sizes (the layers stay, random pixels); all convolutions and hidden dense layers with a
 multiple of their channels; other numbers of threads. Points alternate, round by round, in one process; figures are
-medians. A call has half as many images as one of predict in compare.py, but 2048 at least, and fewer where they are
-large: of alexnet_mnist 2048, too few for Strassen's product (minicnn/steps/strassen.py). predict takes up to 256 images
-of small batches at once, so that its batches of 32 to 256 are alike. Each table shows the time an image and what it is
-relative to the best point: for images by pixel, for channels by floating-point operation, so that 1.0 everywhere would
-be perfect scaling; for threads the speed-up.
+medians, after a batch for which no time is taken. A call has half as many images as one of predict in compare.py, but
+2048 at least, and fewer where they are large: of alexnet_mnist 2048, too few for Strassen's product
+(minicnn/steps/strassen.py). predict takes up to 256 images of small batches at once, so that its batches of 32 to 256
+are alike. Each table shows the time an image and what it is relative to the best point: for images by pixel, for
+channels by floating-point operation, so that 1.0 everywhere would be perfect scaling; for threads the speed-up.
 """
 
 import argparse
@@ -61,6 +61,7 @@ class Point:
     count: int
     pixels: int
     flops: float
+    warm: Callable[[], Any]
     train: Callable[[], Any]
     predict: Callable[[], Any]
 
@@ -92,18 +93,23 @@ def _point(model: Sequential, name: str, value: float, threads: int, size: int, 
         x = np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8)
     adam = optimizers.Adam(APPLICATIONS[name].learning_rate)
     model.compile(adam, "sparse_categorical_crossentropy", metrics=["accuracy"])
+
+    def warm() -> None:
+        model.fit(x[:size], y[:size], batch_size=size, verbose=0)
+        model.predict(x[:size], batch_size=size, verbose=0)
+
     point = Point(
         value,
         threads,
         count,
         pixels=shape[0] * shape[1],
         flops=sum(product_flops(layer, 1) for layer in model.layers),
+        warm=warm,
         train=lambda: model.fit(x, y, batch_size=size, verbose=0),
         predict=lambda: model.predict(x, batch_size=size, verbose=0),
     )
     set_num_threads(threads)
-    model.fit(x[:size], y[:size], batch_size=size, verbose=0)
-    model.predict(x[:size], batch_size=size, verbose=0)
+    warm()
     return point
 
 
@@ -135,6 +141,7 @@ def measure(name: str, axis: str, values: list[float], count: int, rounds: int) 
     for _ in range(rounds):
         for k, point in enumerate(there):
             set_num_threads(point.threads)
+            point.warm()  # the point before has left memory for batches of another size
             for phase, run in zip(PHASES, (point.train, point.predict), strict=True):
                 started = time.perf_counter()
                 run()

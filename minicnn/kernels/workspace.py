@@ -19,8 +19,9 @@ from minicnn.typing import Array
 SMALLEST = 16 << 20
 """Bytes from which memory is pooled."""
 
-KEPT, KEPT_BYTES = 4, 1 << 30
-"""Blocks that the pool keeps while nobody uses them, and their bytes altogether."""
+KEPT, KEPT_BYTES = 8, 1 << 30
+"""Blocks that the pool keeps while nobody uses them, and their bytes altogether. With four, the sheet's cnn_cifar10 in
+batches of 1024 takes one from the system in each step: 43,000 page faults, a tenth of its time."""
 
 _free: deque[Array] = deque()
 
