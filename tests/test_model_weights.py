@@ -8,7 +8,7 @@ import pytest
 import minicnn
 from minicnn import Input, Sequential
 from minicnn.activations import Activation
-from minicnn.errors import ConfigError, FileFormatError, MinicnnError, NotBuiltError, ShapeError
+from minicnn.errors import ConfigError, DataError, FileFormatError, MinicnnError, NotBuiltError, ShapeError
 from minicnn.initializers import Initializer
 from minicnn.layers import (
     BatchNormalization,
@@ -158,6 +158,9 @@ def test_an_exchanged_array_of_another_dtype_is_converted(exchange):
     model.layers[0].params["kernel"] = exchange(kernel)
     np.testing.assert_array_equal(model.predict(X, verbose=0), other.predict(X, verbose=0))
     assert model.layers[0].params["kernel"].dtype == np.float32
+    model.layers[0].params["kernel"] = "numbers"
+    with pytest.raises(DataError, match=r"Conv2D 'conv2d.*: 'kernel'"):
+        model.predict(X, verbose=0)
 
 
 def test_slots_go_with_their_parameters_when_layers_are_frozen_and_thawed():

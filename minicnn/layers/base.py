@@ -209,12 +209,12 @@ class Layer:
 
     def check_shapes(self) -> None:
         """Raise ShapeError if an array of weights was exchanged for one of another shape, which kernels would not
-        notice; one of another dtype is converted."""
+        notice, DataError if it holds no numbers; one of another dtype is converted."""
         for name, (shape, dtype) in self._built_as.items():
             arrays = self.params if name in self.params else self.state
             array = arrays[name]
             if not isinstance(array, np.ndarray) or array.dtype != dtype:
-                array = arrays[name] = np.array(array, dtype, order="C")
+                array = arrays[name] = np.array(_numbers(array, f"{self}: {name!r}"), dtype, order="C")
             if array.shape != shape:
                 raise ShapeError(
                     f"{self}: {name!r} has shape {array.shape}, and the layer was built with {shape}; "
