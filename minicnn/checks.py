@@ -17,8 +17,10 @@ from minicnn.typing import Array, Shape
 
 
 def check_labels(y: Any, count: int, loss: Loss, output_shape: Shape, owner: str, dtype: Any = None) -> Array:
-    """y as an array with one label for each of `count` samples that the loss can compare with the outputs, in dtype if
-    one is given."""
+    """y as an array with one label for each of `count` samples that the loss can compare with the outputs.
+
+    dtype: one that the numbers must fit, if given.
+    """
     if y is None:
         raise DataError(f"{owner}: needs labels y beside x, got None.")
     labels = as_numeric(y, f"{owner}: y")
@@ -74,7 +76,7 @@ def check_weights(
 
 
 def class_weights(
-    class_weight: Any, sample_weight: Array | None, y: Array, output_shape: Shape, owner: str = "fit"
+    class_weight: Any, sample_weight: Array | None, y: Array, output_shape: Shape, owner: str
 ) -> Array | None:
     """The weight of each sample from its class's; classes that class_weight leaves out weigh 1.
 
@@ -97,12 +99,12 @@ def class_weights(
     one_hot = y.ndim > 1 and y.shape[-1] > 1
     numbers = y.argmax(axis=-1) if one_hot else np.rint(np.asarray(y.reshape(len(y)), np.float64)).astype(np.int64)
     classes, places = np.unique(numbers, return_inverse=True)
-    count = output_shape[-1]
+    outputs = output_shape[-1]
     weights: dict[int, float] = {}
     for number, weight in class_weight.items():
         whole = isinstance(number, (int, np.integer)) or (isinstance(number, (float, np.floating)) and number % 1 == 0)
-        if not whole or not (count == 1 or 0 <= number < count):
-            there = "" if count == 1 else f", and there are {count}, from 0 on"
+        if not whole or not (outputs == 1 or 0 <= number < outputs):
+            there = "" if outputs == 1 else f", and there are {outputs}, from 0 on"
             raise ConfigError(f"{owner}: class_weight names class {number!r}; classes are integers{there}.")
         weights[int(number)] = finite_number(weight, f"class_weight[{number}]", owner)
     return np.array([weights.get(int(number), 1.0) for number in classes])[places]

@@ -58,6 +58,13 @@ def resolve(
     raise ConfigError(f"{where}: expected a name, {_article(base)} or its class, got {identifier!r}.{hint}")
 
 
+def initialized(thing: T, attribute: str, arguments: str = "") -> T:
+    """thing, unless a subclass's constructor did not call that of its base, which sets the attribute: ConfigError."""
+    if attribute not in vars(thing):
+        raise ConfigError(f"{type(thing).__name__}: call super().__init__({arguments}) at the start of __init__.")
+    return thing
+
+
 def class_named(
     kind: str,
     base: type[T],

@@ -16,20 +16,20 @@ Time over that of blocks of samples on single-threaded BLAS (dense_blocked in de
 machine code use; forward and back, float32, two cores of an AVX-512 Xeon:
 
     layer       32 samples    128           1024
-    400x120     0.7, 0.7      0.6, 0.7      0.9, 1.0
-    120x84      0.9, 0.7      0.9, 0.9      0.8, 1.0
-    84x10       0.9, 0.9      1.0, 1.1      1.2, 1.5
-    1600x10     0.8, 0.7      1.0, 0.9      0.9, 0.8
-    4096x10     0.8, 0.6      0.6, 0.7      0.8, 0.7
-    8192x32     0.4, 0.7      0.5, 0.8      0.7, 1.0
+    400x120     0.8, 0.6      0.6, 0.6      0.9, 1.0
+    120x84      0.9, 0.6      0.9, 0.9      0.8, 1.0
+    84x10       0.9, 0.9      1.0, 1.2      1.2, 1.3
+    1600x10     0.8, 0.6      1.0, 0.9      0.9, 0.9
+    4096x10     0.8, 0.7      0.6, 0.7      0.8, 0.8
+    8192x32     0.3, 0.6      0.5, 0.6      0.8, 0.8
 
-A layer of 17 outputs, which are two panels of 16, takes up to 1.3 times as long as on BLAS. A training step of the
+A layer of 17 outputs, which are two panels of 16, takes up to 1.5 times as long as on BLAS. A training step of the
 sheet's lenet5, which has the first three, takes 0.88 of the time for 16 samples, 0.94 for 32 and 0.97 for 128.
 """
 
 import numpy as np
 
-from minicnn.kernels.fused import activate, activate_in_place, activation_gradient
+from minicnn.kernels.fused import activate_in_place, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.taps import transpose
 from minicnn.kernels.tiles import Tiling, lines_of_cache, rows_product, whole_vectors, zeroed_lines_of_cache
@@ -66,34 +66,40 @@ def panel_width(columns: int, tiling: Tiling) -> int:
 
 
 @inlined
-def add_products(
+def make_products(
     a: Array, a0: int, a_row: int, a_in: int, b: Array, columns: int, terms: int,
     c: Array, c0: int, c_row: int, rows: int, tiling: Tiling,
 ) -> None:  # fmt: skip
     """c[m, f] = Σ over k < terms of a[m, k] · b[k, f] for m < rows, f < columns; b a matrix of `columns` columns, flat.
 
-    a[m, k] is the number at a0 + m·a_row + k·a_in of a, c[m, f] that at c0 + m·c_row + f; both flat. With fewer columns
-    than a vector has numbers c's rows have room for one, and hold anything beyond the columns.
+    a[m, k] is the number at a0 + m·a_row + k·a_in of a, c[m, f] that at c0 + m·c_row + f; both flat.
     """
     width = panel_width(columns, tiling)
     beyond = min(terms, (tiling.lanes - 1) // columns)  # rows of b from which a vector would run over its end
+    sums, place, row = c, c0, c_row
+    if columns < width:
+        sums, place, row = lines_of_cache(rows * width, c), 0, width
     for begin in range(0, columns, width):
         f = max(0, min(begin, columns - width))
         for k in range(0, terms - beyond, DEPTH):
             rows_product(
-                a, a0 + k * a_in, a_row, a_in, 0, b, k * columns + f, columns, 0, c, c0 + f, c_row,
+                a, a0 + k * a_in, a_row, a_in, 0, b, k * columns + f, columns, 0, sums, place + f, row,
                 min(DEPTH, terms - beyond - k), 1, rows, width, k > 0, tiling,
             )  # fmt: skip
     if beyond:
-        last = zeroed_lines_of_cache(beyond * tiling.lanes, b)
+        last = zeroed_lines_of_cache(beyond * width, b)
         first = terms - beyond
         for k in range(beyond):
             for f in range(columns):
-                last[k * tiling.lanes + f] = b[(first + k) * columns + f]
+                last[k * width + f] = b[(first + k) * columns + f]
         rows_product(
-            a, a0 + first * a_in, a_row, a_in, 0, last, 0, tiling.lanes, 0, c, c0, c_row,
+            a, a0 + first * a_in, a_row, a_in, 0, last, 0, width, 0, sums, place, row,
             beyond, 1, rows, width, first > 0, tiling,
         )  # fmt: skip
+    if columns < width:
+        for m in range(rows):
+            for f in range(columns):
+                c[c0 + m * c_row + f] = sums[m * width + f]
 
 
 def dense_tiled_loops(x: Array, kernel: Array, bias: Array, code: int, tiling: Tiling) -> Array:
@@ -108,22 +114,12 @@ def dense_tiled_loops(x: Array, kernel: Array, bias: Array, code: int, tiling: T
     parts = min(n, max(2, min(PARTS, n // ROWS // 2 * 2)))
     for part in prange(parts):
         first, last = part * n // parts, (part + 1) * n // parts
-        if outputs < tiling.lanes:
-            sums = lines_of_cache((last - first) * tiling.lanes, x)
-            add_products(
-                flat_x, first * inputs, inputs, 1, flat_kernel, outputs, inputs,
-                sums, 0, tiling.lanes, last - first, tiling,
-            )  # fmt: skip
-            for r in range(first, last):
-                start = (r - first) * tiling.lanes
-                activate(sums[start : start + outputs], bias, code, y[r])
-        else:
-            add_products(
-                flat_x, first * inputs, inputs, 1, flat_kernel, outputs, inputs,
-                flat_y, first * outputs, outputs, last - first, tiling,
-            )  # fmt: skip
-            for r in range(first, last):
-                activate_in_place(y[r], bias, code)
+        make_products(
+            flat_x, first * inputs, inputs, 1, flat_kernel, outputs, inputs,
+            flat_y, first * outputs, outputs, last - first, tiling,
+        )  # fmt: skip
+        for r in range(first, last):
+            activate_in_place(y[r], bias, code)
     return y
 
 
@@ -131,41 +127,26 @@ def dense_tiled_loops(x: Array, kernel: Array, bias: Array, code: int, tiling: T
 def kernel_gradient(x: Array, dz: Array, first: int, last: int, tiling: Tiling, dkernel: Array) -> None:
     """dkernel[i] = Σ over n of x[n, i] · dz[n] for first <= i < last."""
     n, inputs = x.shape
-    outputs, lanes = dkernel.shape[1], tiling.lanes
-    flat_x, flat_dz, flat_dkernel = x.reshape(-1), dz.reshape(-1), dkernel.reshape(-1)
-    if outputs < lanes:
-        sums = lines_of_cache((last - first) * lanes, x)
-        add_products(flat_x, first, 1, inputs, flat_dz, outputs, n, sums, 0, lanes, last - first, tiling)
-        for i in range(first, last):
-            for o in range(outputs):
-                dkernel[i, o] = sums[(i - first) * lanes + o]
-    else:
-        add_products(
-            flat_x, first, 1, inputs, flat_dz, outputs, n, flat_dkernel, first * outputs, outputs, last - first, tiling
-        )
+    outputs = dkernel.shape[1]
+    make_products(
+        x.reshape(-1), first, 1, inputs, dz.reshape(-1), outputs, n,
+        dkernel.reshape(-1), first * outputs, outputs, last - first, tiling,
+    )  # fmt: skip
 
 
 @inlined
 def input_gradient(dz: Array, kernel: Array, first: int, last: int, tiling: Tiling, dx: Array) -> None:
     """dx[:, i] = dz · kernel[i] for first <= i < last."""
     n, inputs = dx.shape
-    outputs, lanes, rows = kernel.shape[1], tiling.lanes, last - first
+    outputs, rows = kernel.shape[1], last - first
     flat_kernel = lines_of_cache(outputs * rows, kernel)
     transpose(kernel[first:last], rows, outputs, flat_kernel.reshape(outputs, rows), 0, 0)
     flat_dz, flat_dx = dz.reshape(-1), dx.reshape(-1)
-    if rows < lanes:
-        sums = lines_of_cache(n * lanes, dx)
-        add_products(flat_dz, 0, outputs, 1, flat_kernel, rows, outputs, sums, 0, lanes, n, tiling)
-        for r in range(n):
-            for i in range(rows):
-                dx[r, first + i] = sums[r * lanes + i]
-    else:
-        for r in range(0, n, TOGETHER):
-            some = min(TOGETHER, n - r)
-            add_products(
-                flat_dz, r * outputs, outputs, 1, flat_kernel, rows, outputs,
-                flat_dx, r * inputs + first, inputs, some, tiling,
-            )  # fmt: skip
+    for r in range(0, n, TOGETHER):
+        make_products(
+            flat_dz, r * outputs, outputs, 1, flat_kernel, rows, outputs,
+            flat_dx, r * inputs + first, inputs, min(TOGETHER, n - r), tiling,
+        )  # fmt: skip
 
 
 def dense_tiled_backward_loops(

@@ -12,7 +12,7 @@ Slots that shrink from step to step do not shrink for ever: of a unit that never
 thousand steps what is left of its mean would be smaller than the numbers that a CPU computes with at full speed
 (subnormal, below 1e-38 in float32; Keras on TensorFlow makes those 0). Here a mean ends at 0, and a mean of squares,
 whose root is divided by, at the smallest number that a slot holds. On an Intel Xeon Adam's update of LeNet-5 took
-250 µs instead of 50 after an epoch of MNIST in batches of 32, 16 % of its mean gradients being subnormal.
+230 µs instead of 50 after an epoch of MNIST in batches of 32, 14 % of its mean gradients being subnormal.
 """
 
 from typing import Any
@@ -46,16 +46,14 @@ def shrunk_square(value: Any, least: Any) -> Any:
     return least if 0 < value < least else value
 
 
-def end_means(*slots: Array) -> None:
-    """shrunk_mean of whole slots, in place."""
-    for slot in slots:
-        slot[np.abs(slot) < least_slot(slot)] = 0
+def end_means(slot: Array) -> None:
+    """shrunk_mean of a whole slot, in place."""
+    slot[np.abs(slot) < least_slot(slot)] = 0
 
 
-def end_squares(*slots: Array) -> None:
-    """shrunk_square of whole slots, in place."""
-    for slot in slots:
-        slot[(slot > 0) & (slot < least_slot(slot))] = least_slot(slot)
+def end_squares(slot: Array) -> None:
+    """shrunk_square of a whole slot, in place."""
+    slot[(slot > 0) & (slot < least_slot(slot))] = least_slot(slot)
 
 
 def sgd_loops(weights: Array, gradients: Array, learning_rate: float, decay: float) -> None:

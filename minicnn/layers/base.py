@@ -207,7 +207,7 @@ class Layer:
         if regularizer is not None:
             self.regularizers[name] = regularizer
 
-    def check_shapes(self) -> None:
+    def check_arrays(self) -> None:
         """Raise ShapeError if an array of weights was exchanged for one of another shape, which kernels would not
         notice, DataError if it holds no numbers; one of another dtype is converted."""
         for name, (shape, dtype) in self._built_as.items():

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from minicnn.errors import ConfigError
-from minicnn.lookup import resolve, table_of
+from minicnn.lookup import initialized, resolve, table_of
 from minicnn.losses.base import Loss
 from minicnn.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
 from minicnn.losses.functions import (
@@ -50,10 +49,7 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Lo
     """The loss for a name, a class, an instance, a config or one of the functions. Raises ConfigError otherwise."""
     if any(identifier is function for function in FUNCTIONS):
         identifier = identifier.__name__
-    loss = resolve("loss", Loss, LOSSES, identifier, custom_objects)
-    if "reduction" not in vars(loss):
-        raise ConfigError(f"{type(loss).__name__}: call super().__init__() at the start of __init__.")
-    return loss
+    return initialized(resolve("loss", Loss, LOSSES, identifier, custom_objects), "reduction")
 
 
 def serialize(loss: Loss) -> Config:

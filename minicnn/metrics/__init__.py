@@ -87,10 +87,7 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Me
         )
     if callable(identifier) and not isinstance(identifier, (Metric, type)):
         return MeanMetricWrapper(identifier)
-    metric = lookup.resolve("metric", Metric, METRICS, identifier, custom_objects)
-    if "name" not in vars(metric):
-        raise ConfigError(f"{type(metric).__name__}: call super().__init__() at the start of __init__.")
-    return metric
+    return lookup.initialized(lookup.resolve("metric", Metric, METRICS, identifier, custom_objects), "name")
 
 
 def accuracy_for(y_true_shape: Shape, y_pred_shape: Shape, name: str = "accuracy") -> Metric:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from minicnn.errors import ConfigError
-from minicnn.lookup import resolve, table_of
+from minicnn.lookup import initialized, resolve, table_of
 from minicnn.optimizers import schedules
 from minicnn.optimizers.adam import Adam, AdamW
 from minicnn.optimizers.adaptive import Adadelta, Adagrad, RMSprop
@@ -42,9 +41,7 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Op
             config["learning_rate"] = schedules.deserialize(config["learning_rate"], custom_objects)
         identifier = {"class_name": _known(identifier["class_name"]), "config": config}
     optimizer = resolve("optimizer", Optimizer, TABLE, identifier, custom_objects)
-    if "slots" not in vars(optimizer):
-        raise ConfigError(f"{type(optimizer).__name__}: call super().__init__(learning_rate) at the start of __init__.")
-    return optimizer
+    return initialized(optimizer, "slots", "learning_rate")
 
 
 def serialize(optimizer: Optimizer) -> Config:

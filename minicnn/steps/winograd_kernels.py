@@ -178,7 +178,7 @@ def winograd_forward_loops(
 
     strips = n * grid.down
     blocks = blocks_of_strips(strips, across, places * across * (channels + widest) * x.itemsize)
-    most = (strips + max(1, blocks) - 1) // max(1, blocks)
+    most = -(-strips // max(1, blocks))
     input_plane = odd_lines(most * across * channels, x.itemsize)
     product_plane = odd_lines(most * across * widest, x.itemsize)
     slots = min(SLOTS, blocks)
@@ -286,7 +286,7 @@ def winograd_gradient_loops(
     flat_dz, flat_dkernel = dz.reshape(-1), dkernel.reshape(-1)
     strips = n * grid.down
     blocks = blocks_of_strips(strips, grid.across, places * grid.across * (channels + widest) * x.itemsize)
-    most = (strips + max(1, blocks) - 1) // max(1, blocks)
+    most = -(-strips // max(1, blocks))
     input_plane = odd_lines(most * grid.across * channels, x.itemsize)
     plane = odd_lines(most * grid.across * widest, x.itemsize)
     slots = max(1, min(SLOTS, blocks))
