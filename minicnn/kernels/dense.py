@@ -9,7 +9,7 @@ kernel in another way yet (strassen.py).
 
 A last layer of 10 outputs reaches 2 to 5 % of its limit with 84 inputs, 5 to 10 with 512, and 14 to 22 with 1600 or
 4096 (bench/results/kernels_intel.md): its rows fill 10 of 16 lanes, and each number of x is used ten times only.
-LeNet's hidden layers reach 17 to 60 %: 256 samples through 400x120 are a tenth of a millisecond, in which threads are
+LeNet's hidden layers reach 29 to 62 %: 256 samples through 400x120 are a tenth of a millisecond, in which threads are
 woken and results put away.
 """
 
@@ -250,8 +250,8 @@ def streaming_pays(inputs: int, outputs: int) -> bool:
 def is_large(inputs: int, outputs: int) -> bool:
     """Whether packing pays: with kernels beyond 128k numbers, and outputs for a tile of AVX-512's.
 
-    Time over that of dense_tiles.py, forward and back: 784x128 1.4 and 1.0 for 32 samples, 1.0 and 1.0 for 128;
-    1024x256 1.2 and 0.85, 1.1 and 0.9; 1024x512 1.0 and 0.6, 0.7 and 0.8.
+    Time over that of dense_tiles.py, forward and back: 784x128 1.5 and 0.9 for 32 samples, 1.0 and 1.0 for 128;
+    1024x256 1.5 and 0.85, 0.9 and 0.85; 1024x512 0.95 and 0.55, 0.85 and 0.75 (2 cores of an AVX-512 Xeon).
     """
     return outputs >= 64 and inputs * outputs >= 1 << 17
 
