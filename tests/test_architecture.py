@@ -58,7 +58,7 @@ LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 LATE = {"matplotlib", "sklearn", "pooch", "tqdm", "numba", "scipy", "threadpoolctl", "PIL", "onnx"}
 """Slow to import, or needed by few: imported in the functions that use them. So is saving, and h5py with it."""
 
-GENERATING = ("kernels.linking", "kernels.llvm", "kernels.machine_code", "kernels.vector_unit")
+GENERATING = ("kernels.linking", "kernels.llvm", "kernels.llvm_words", "kernels.machine_code", "kernels.vector_unit")
 """What makes machine code, or tells for which CPU, and is imported late."""
 
 COMMAND_LINE = {"typer", "rich"}

@@ -24,7 +24,7 @@ architectures".
 
 from minicnn.geometry import Windows
 from minicnn.kernels.jit import inlined
-from minicnn.kernels.tiles import Tiling, rows_product, whole_vectors
+from minicnn.kernels.tiles import Tiling, even_width, rows_product, whole_vectors
 from minicnn.typing import Array
 
 
@@ -36,8 +36,9 @@ def pack_columns(matrix: Array, tiling: Tiling, packed: Array) -> None:
     """
     depth, columns = matrix.shape
     filled = packed.size // depth
-    for first in range(0, filled, tiling.widest):
-        width = min(tiling.widest, filled - first)
+    even = even_width(filled, tiling)
+    for first in range(0, filled, even):
+        width = min(even, filled - first)
         panel = packed[first * depth : (first + width) * depth]
         real = min(width, columns - first)
         for k in range(depth):
@@ -66,9 +67,9 @@ def convolve_row(
 
     row: numbers from one row of the image to the next; run: KW·C. z: flat, written from `place` on, (count, F').
     """
-    depth = kh * run
-    for first in range(0, filled, tiling.widest):
-        columns = min(tiling.widest, filled - first)
+    depth, even = kh * run, even_width(filled, tiling)
+    for first in range(0, filled, even):
+        columns = min(even, filled - first)
         rows_product(
             image, start, step, 1, row,
             packed, first * depth, columns, run * columns,
@@ -147,9 +148,9 @@ def add_kernel_gradient(
 
     dz: the gradient of the first oh x ow windows, from dz[dz_start] on, dz_row numbers from row to row.
     """
-    run = windows.kw * channels
-    for first in range(0, filled, tiling.widest):
-        columns = min(tiling.widest, filled - first)
+    run, even = windows.kw * channels, even_width(filled, tiling)
+    for first in range(0, filled, even):
+        columns = min(even, filled - first)
         for i in range(windows.kh):
             rows_product(
                 image, start + i * row, 1, windows.sw * channels, windows.sh * row,
@@ -170,10 +171,11 @@ def add_scattered(
     filled up to whole vectors. products: a workspace (OW·R,).
     """
     padded_run = whole_vectors(run, tiling.lanes)
+    even = even_width(padded_run, tiling)
     for p in range(oh):
         for i in range(windows.kh):
-            for first in range(0, padded_run, tiling.widest):
-                columns = min(tiling.widest, padded_run - first)
+            for first in range(0, padded_run, even):
+                columns = min(even, padded_run - first)
                 rows_product(
                     dz, dz_start + p * dz_row, depth, 1, 0,
                     packed, (i * padded_run + first) * depth, columns, 0,

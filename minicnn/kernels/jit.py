@@ -1,5 +1,5 @@
 """Turns the plain loops of the kernel files into compiled, parallel kernels: Numba is called here alone, and in
-linking.py, machine_code.py, llvm.py and vector_unit.py.
+linking.py, machine_code.py, llvm.py, llvm_words.py and vector_unit.py.
 
 A kernel file is plain Python. `prange` there is `range`, a helper is a function marked with `@inlined`, and
 `compiled(loops)` stands for the fast version. Compilation happens at the first call (importing minicnn does not

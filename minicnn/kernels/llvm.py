@@ -17,7 +17,7 @@ A pooled tile is the same nest, with four sums for each result, one for each win
 the largest or the mean: what a pool leaves of a convolution never goes through memory. A tile transform
 (winograd.py, toeplitz.py) is straight code: it loads the numbers of a tile, a vector of channels each, adds and
 subtracts them as the matrices say, and stores. A rank update holds the rows of b in registers instead of the sums, for
-as many rows of a and c as there are.
+as many rows of a and c as there are. A fetching tile asks for what the next product needs while it computes.
 
 Against the blocked im2col and np.dot it makes LeNet's convolutions 3 to 5 times as fast (those products are too small
 for BLAS to warm up on) and needs no im2col buffer anywhere. machine_code.py makes functions of it that kernels call.
@@ -31,8 +31,26 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from minicnn.kernels.tiles import SIDES
-from minicnn.kernels.vector_unit import VectorUnit, vector_unit
+from minicnn.kernels.llvm_words import (
+    TO_READ_SOON,
+    TO_WRITE,
+    add_incoming,
+    constant,
+    every_other,
+    fetch,
+    fused_multiply_add,
+    load,
+    number_at,
+    phis,
+    row_offsets,
+    size_of,
+    spread,
+    store,
+    unit_and_vector,
+    vector_at,
+    vector_offsets,
+)
+from minicnn.kernels.tiles import FETCHING, SIDES
 
 
 @intrinsic
@@ -43,29 +61,57 @@ def emit_tiles(  # type: ignore[no-untyped-def]
     signature = types.void(a, b, c, *[types.intp] * 11)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        unit, vector = _unit_and_vector(context, a.dtype)
-        pa, pb, pc, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add = args
-        adding = builder.icmp_signed("!=", add, _number(0))
-        vectors = builder.udiv(columns, _number(vector.count))
-        end = builder.append_basic_block("end")
-        # One number for the tile size: rows + 32 * vectors.
-        jump = builder.switch(builder.add(rows, builder.mul(vectors, _number(32))), end)
-        nest = _Nest(vector, pa, pb, (a_in, a_out, b_in, b_out), (n_in, n_out))
-        for v, limit in enumerate(unit.rows, start=1):
-            for m in range(1, limit + 1):
-                block = builder.append_basic_block(f"tile_{m}x{v}")
-                jump.add_case(_number(m + 32 * v), block)
-                inside = ir.IRBuilder(block)
-                places = {(i, j): _place(inside, vector, pc, c_row, i, j) for i in range(m) for j in range(v)}
-                initial = _zeros_or_loaded(inside, vector, places, adding)
-                sums = nest.emit(inside, _multiples(inside, a_row, m), _vectors(vector, v), initial)
-                for at, total in sums.items():
-                    _store(inside, total, places[at])
-                inside.branch(end)
-        builder.position_at_end(end)
+        unit, vector = unit_and_vector(context, a.dtype)
+        pa, pb, pc, *numbers = args
+        sizes = [(m, v) for v, limit in enumerate(unit.rows, start=1) for m in range(1, limit + 1)]
+        _tile_nests(builder, vector, (pa, pb, pc), numbers, sizes)
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic
+def emit_fetching_tiles(  # type: ignore[no-untyped-def]
+    typingctx, a, b, c, ahead, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add, ahead_in
+):
+    """The same of tiles of FETCHING vectors and more, which fetch the line of cache at ahead + k·ahead_in meanwhile."""
+    signature = types.void(a, b, c, ahead, *[types.intp] * 12)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        unit, vector = unit_and_vector(context, a.dtype)
+        pa, pb, pc, ahead, *numbers, ahead_in = args
+        least = min(FETCHING, len(unit.rows))
+        sizes = [(m, v) for v, limit in enumerate(unit.rows, start=1) if v >= least for m in range(1, limit + 1)]
+        _tile_nests(builder, vector, (pa, pb, pc), numbers, sizes, (ahead, ahead_in))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _tile_nests(
+    builder: Any, vector: Any, arrays: tuple[Any, Any, Any], numbers: list[Any], sizes: list[tuple[int, int]],
+    fetched: tuple[Any, Any] | None = None,
+) -> None:  # fmt: skip
+    """The jump to the loop nest of the tile's size, and the nests of these sizes: rows, and vectors in a row."""
+    pa, pb, pc = arrays
+    a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add = numbers
+    adding = builder.icmp_signed("!=", add, constant(0))
+    vectors = builder.udiv(columns, constant(vector.count))
+    end = builder.append_basic_block("end")
+    # One number for the tile size: rows + 32 * vectors.
+    jump = builder.switch(builder.add(rows, builder.mul(vectors, constant(32))), end)
+    nest = _Nest(vector, pa, pb, (a_in, a_out, b_in, b_out), (n_in, n_out), fetched)
+    for m, v in sizes:
+        block = builder.append_basic_block(f"tile_{m}x{v}")
+        jump.add_case(constant(m + 32 * v), block)
+        inside = ir.IRBuilder(block)
+        places = {(i, j): vector_at(inside, vector, pc, c_row, i, j) for i in range(m) for j in range(v)}
+        initial = _zeros_or_loaded(inside, vector, places, adding)
+        sums = nest.emit(inside, row_offsets(inside, a_row, m), vector_offsets(vector, v), initial)
+        for at, total in sums.items():
+            store(inside, total, places[at])
+        inside.branch(end)
+    builder.position_at_end(end)
 
 
 @intrinsic
@@ -77,31 +123,31 @@ def emit_pooled(  # type: ignore[no-untyped-def]
     signature = types.void(a, b, bias, c, *[types.intp] * 14)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        unit, vector = _unit_and_vector(context, a.dtype)
+        unit, vector = unit_and_vector(context, a.dtype)
         pa, pb, p_bias, pc, a_row, a_in, a_out, b_in, b_out, across, down, c_row, n_in, n_out = args[:14]
         rows, columns, turned, mean = args[14:]
-        averaging = builder.icmp_signed("!=", mean, _number(0))
-        vectors = builder.udiv(columns, _number(vector.count))
-        quarters = [_number(0), across, down, builder.add(across, down)]
-        halves = [_number(0), _number(vector.count)]
+        averaging = builder.icmp_signed("!=", mean, constant(0))
+        vectors = builder.udiv(columns, constant(vector.count))
+        quarters = [constant(0), across, down, builder.add(across, down)]
+        halves = [constant(0), constant(vector.count)]
         halves += [builder.add(down, half) for half in halves]
         end = builder.append_basic_block("end")
-        size = builder.add(rows, builder.mul(vectors, _number(32)))
-        jump = builder.switch(builder.add(size, builder.mul(turned, _number(1024))), end)
+        size = builder.add(rows, builder.mul(vectors, constant(32)))
+        jump = builder.switch(builder.add(size, builder.mul(turned, constant(1024))), end)
         nest = _Nest(vector, pa, pb, (a_in, a_out, b_in, b_out), (n_in, n_out))
         sizes = [(m, v, False) for v, limit in enumerate(unit.pooled, start=1) for m in range(1, limit + 1)]
         sizes += [(m, 1, True) for m in range(1, unit.pooled[0] + 1)]
         for m, v, in_b in sizes:
             block = builder.append_basic_block(f"pooled_{m}x{v}")
-            jump.add_case(_number(m + 32 * v + 1024 * in_b), block)
+            jump.add_case(constant(m + 32 * v + 1024 * in_b), block)
             inside = ir.IRBuilder(block)
-            of_rows = _multiples(inside, a_row, m)
+            of_rows = row_offsets(inside, a_row, m)
             if in_b:
                 pools = _turned_windows(inside, nest, p_bias, of_rows, halves)
             else:
-                pools = _plain_windows(inside, nest, p_bias, of_rows, _vectors(vector, v), quarters)
+                pools = _plain_windows(inside, nest, p_bias, of_rows, vector_offsets(vector, v), quarters)
             for (i, j), value in _pool(inside, vector, pools, averaging).items():
-                _store(inside, value, _place(inside, vector, pc, c_row, i, j))
+                store(inside, value, vector_at(inside, vector, pc, c_row, i, j))
             inside.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
@@ -117,22 +163,22 @@ def emit_transforms(  # type: ignore[no-untyped-def]
     signature = types.void(a, b, *[types.intp] * 9)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        _, vector = _unit_and_vector(context, a.dtype)
+        _, vector = unit_and_vector(context, a.dtype)
         pa, pb, a_row, a_column, a_tile, b_row, b_column, b_tile, kind, tiles, columns = args
         end = builder.append_basic_block("end")
         jump = builder.switch(kind, end)
         for number, side in enumerate(SIDES):
             block = builder.append_basic_block(f"transform_{number}")
-            jump.add_case(_number(number), block)
+            jump.add_case(constant(number), block)
             inside = ir.IRBuilder(block)
             results, size = len(side), len(side[0])
-            vectors = inside.udiv(columns, _number(vector.count))
+            vectors = inside.udiv(columns, constant(vector.count))
             with cgutils.for_range(inside, tiles) as tile, cgutils.for_range(inside, vectors) as column:
-                across = inside.mul(column.index, _number(vector.count))
+                across = inside.mul(column.index, constant(vector.count))
                 start = inside.add(inside.mul(tile.index, a_tile), across)
                 target = inside.add(inside.mul(tile.index, b_tile), across)
                 d = [
-                    [_load(inside, vector, _at(inside, pa, start, a_row, k, a_column, m)) for m in range(size)]
+                    [load(inside, vector, number_at(inside, pa, start, a_row, k, a_column, m)) for m in range(size)]
                     for k in range(size)
                 ]
                 half = [
@@ -140,8 +186,8 @@ def emit_transforms(  # type: ignore[no-untyped-def]
                 ]
                 for i in range(results):
                     for j, row in enumerate(side):
-                        place = _at(inside, pb, target, b_row, i, b_column, j)
-                        _store(inside, _combination(inside, row, half[i]), place)
+                        place = number_at(inside, pb, target, b_row, i, b_column, j)
+                        store(inside, _combination(inside, row, half[i]), place)
             inside.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
@@ -158,35 +204,29 @@ def emit_updates(typingctx, a, b, c, a_row, b_row, rank, rows):  # type: ignore[
     signature = types.void(a, b, c, *[types.intp] * 4)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        unit, vector = _unit_and_vector(context, a.dtype)
+        unit, vector = unit_and_vector(context, a.dtype)
         pa, pb, pc, a_row, b_row, rank, rows = args
         end = builder.append_basic_block("end")
         jump = builder.switch(rank, end)
         for size in (1, unit.rank):
             block = builder.append_basic_block(f"update_{size}")
-            jump.add_case(_number(size), block)
+            jump.add_case(constant(size), block)
             inside = ir.IRBuilder(block)
-            fma = _fused_multiply_add(inside, vector)
-            held = [_load(inside, vector, _place(inside, vector, pb, b_row, k, 0)) for k in range(size)]
+            fma = fused_multiply_add(inside, vector)
+            held = [load(inside, vector, vector_at(inside, vector, pb, b_row, k, 0)) for k in range(size)]
             with cgutils.for_range(inside, rows) as loop:
                 row = inside.gep(pa, [inside.mul(loop.index, a_row)])
-                place = inside.gep(pc, [inside.mul(loop.index, _number(vector.count))])
-                sums = [_load(inside, vector, place), ir.Constant(vector, [0.0] * vector.count)]
+                place = inside.gep(pc, [inside.mul(loop.index, constant(vector.count))])
+                sums = [load(inside, vector, place), ir.Constant(vector, [0.0] * vector.count)]
                 for k in range(size):
-                    value = _spread(inside, vector, inside.load(inside.gep(row, [_number(k)])))
+                    value = spread(inside, vector, inside.load(inside.gep(row, [constant(k)])))
                     sums[k % 2] = inside.call(fma, [value, held[k], sums[k % 2]])
-                _store(inside, inside.fadd(*sums), place)
+                store(inside, inside.fadd(*sums), place)
             inside.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     return signature, codegen
-
-
-def _at(builder: Any, array: Any, start: Any, row: Any, i: int, column: Any, j: int) -> Any:
-    """The address of the number at start + i·row + j·column."""
-    offset = builder.add(builder.mul(row, _number(i)), builder.mul(column, _number(j)))
-    return builder.gep(array, [builder.add(start, offset)])
 
 
 def _combination(builder: Any, signs: tuple[int, ...], values: list[Any]) -> Any:
@@ -198,13 +238,17 @@ def _combination(builder: Any, signs: tuple[int, ...], values: list[Any]) -> Any
 
 @dataclass(frozen=True)
 class _Nest:
-    """The loop nest of all tiles: sums of products over two nested strides, each in a vector register."""
+    """The loop nest of all tiles: sums of products over two nested strides, each in a vector register.
+
+    fetched: the address of which a line of cache is fetched meanwhile, and how far it advances with k; or None.
+    """
 
     vector: Any
     a: Any
     b: Any
     strides: tuple[Any, Any, Any, Any]
     counts: tuple[Any, Any]
+    fetched: tuple[Any, Any] | None = None
 
     def emit(self, builder: Any, a_offsets: list[Any], b_offsets: list[Any], initial: dict[Any, Any]) -> dict[Any, Any]:
         """The sums by (row, vector): of each number of a, spread over a vector, times each vector of b.
@@ -216,56 +260,42 @@ class _Nest:
         outer, inner, next_outer, done = map(append, ("outer", "inner", "next_outer", "done"))
         builder.branch(outer)
         builder.position_at_end(outer)
-        at_outer = _phis(builder, {"count": _number(0), "a": self.a, "b": self.b, **initial}, begin)
+        at_outer = phis(builder, {"count": constant(0), "a": self.a, "b": self.b, **initial}, begin)
         builder.branch(inner)
 
         builder.position_at_end(inner)
-        at_inner = _phis(builder, {**at_outer, "count": _number(0)}, outer)
-        fma = _fused_multiply_add(builder, vector)
-        row = [_load(builder, vector, builder.gep(at_inner["b"], [offset])) for offset in b_offsets]
+        at_inner = phis(builder, {**at_outer, "count": constant(0)}, outer)
+        fma = fused_multiply_add(builder, vector)
+        row = [load(builder, vector, builder.gep(at_inner["b"], [offset])) for offset in b_offsets]
+        if self.fetched is not None:
+            ahead, ahead_in = self.fetched
+            fetch(builder, builder.gep(ahead, [builder.mul(at_inner["count"], ahead_in)]), *TO_READ_SOON)
         sums = {}
         for m, offset in enumerate(a_offsets):
-            value = _spread(builder, vector, builder.load(builder.gep(at_inner["a"], [offset])))
+            value = spread(builder, vector, builder.load(builder.gep(at_inner["a"], [offset])))
             for v in range(len(row)):
                 sums[m, v] = builder.call(fma, [value, row[v], at_inner[m, v]])
         following = _advanced(builder, at_inner, a_in, b_in)
-        _add_incoming(at_inner, {**following, **sums}, inner)
+        add_incoming(at_inner, {**following, **sums}, inner)
         builder.cbranch(builder.icmp_signed("<", following["count"], self.counts[0]), inner, next_outer)
 
         builder.position_at_end(next_outer)
         following = _advanced(builder, at_outer, a_out, b_out)
-        _add_incoming(at_outer, {**following, **sums}, next_outer)
+        add_incoming(at_outer, {**following, **sums}, next_outer)
         builder.cbranch(builder.icmp_signed("<", following["count"], self.counts[1]), outer, done)
         builder.position_at_end(done)
         return sums
 
 
-def _fused_multiply_add(builder: Any, vector: Any) -> Any:
-    name = f"llvm.fma.v{vector.count}{'f32' if vector.element == ir.FloatType() else 'f64'}"
-    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
-
-
-def _phis(builder: Any, values: dict[Any, Any], block: Any) -> dict[Any, Any]:
-    """Values, by name, that depend on the block control comes from: these if it is `block`."""
-    phis = {name: builder.phi(value.type) for name, value in values.items()}
-    _add_incoming(phis, values, block)
-    return phis
-
-
-def _add_incoming(phis: dict[Any, Any], values: dict[Any, Any], block: Any) -> None:
-    for name, phi in phis.items():
-        phi.add_incoming(values[name], block)
-
-
 def _advanced(builder: Any, carried: dict[Any, Any], a_step: Any, b_step: Any) -> dict[Any, Any]:
     """The next round's count, and its places in a and b."""
-    count = builder.add(carried["count"], _number(1))
+    count = builder.add(carried["count"], constant(1))
     return {"count": count, "a": builder.gep(carried["a"], [a_step]), "b": builder.gep(carried["b"], [b_step])}
 
 
 def _plain_windows(builder: Any, nest: _Nest, bias: Any, rows: Any, vectors: Any, quarters: Any) -> dict[Any, Any]:
     """By row and vector of a tile its pools' four windows, vectors of filters: `quarters` behind `rows` in a."""
-    biases = [_load(builder, nest.vector, builder.gep(bias, [offset])) for offset in vectors]
+    biases = [load(builder, nest.vector, builder.gep(bias, [offset])) for offset in vectors]
     windows = [builder.add(offset, quarter) for offset in rows for quarter in quarters]
     groups = {(i, j): [(4 * i + q, j) for q in range(4)] for i in range(len(rows)) for j in range(len(vectors))}
     sums = nest.emit(builder, windows, vectors, {at: biases[at[1]] for group in groups.values() for at in group})
@@ -274,10 +304,10 @@ def _plain_windows(builder: Any, nest: _Nest, bias: Any, rows: Any, vectors: Any
 
 def _turned_windows(builder: Any, nest: _Nest, bias: Any, rows: Any, halves: Any) -> dict[Any, Any]:
     """_plain_windows, vectors of pools, from b: halves are the left and the right one of two rows of windows."""
-    biases = [_spread(builder, nest.vector, builder.load(builder.gep(bias, [_number(i)]))) for i in range(len(rows))]
+    biases = [spread(builder, nest.vector, builder.load(builder.gep(bias, [constant(i)]))) for i in range(len(rows))]
     sums = nest.emit(builder, rows, halves, {(i, q): biases[i] for i in range(len(rows)) for q in range(4)})
     return {
-        (i, 0): [_every_other(builder, sums[i, q], sums[i, q + 1], first) for q in (0, 2) for first in (0, 1)]
+        (i, 0): [every_other(builder, sums[i, q], sums[i, q + 1], first) for q in (0, 2) for first in (0, 1)]
         for i in range(len(rows))
     }
 
@@ -291,24 +321,17 @@ def _zeros_or_loaded(builder: Any, vector: Any, places: dict[Any, Any], loading:
     reading, fetching, begin = map(builder.function.append_basic_block, ("reading", "fetching", "begin"))
     builder.cbranch(loading, reading, fetching)
     builder.position_at_end(reading)
-    held = {t: _load(builder, vector, place) for t, place in places.items()}
+    held = {t: load(builder, vector, place) for t, place in places.items()}
     builder.branch(begin)
     builder.position_at_end(fetching)
     for (_, v), place in places.items():
-        if v % (64 // _size_of(vector)) == 0:  # once a line of cache
-            _fetch_to_write(builder, place)
+        if v % (64 // size_of(vector)) == 0:  # once a line of cache
+            fetch(builder, place, *TO_WRITE)
     builder.branch(begin)
     builder.position_at_end(begin)
-    initial = _phis(builder, dict.fromkeys(places, ir.Constant(vector, [0.0] * vector.count)), fetching)
-    _add_incoming(initial, held, reading)
+    initial = phis(builder, dict.fromkeys(places, ir.Constant(vector, [0.0] * vector.count)), fetching)
+    add_incoming(initial, held, reading)
     return initial
-
-
-def _fetch_to_write(builder: Any, place: Any) -> None:
-    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(prefetch, [builder.bitcast(place, byte), *(ir.Constant(number, k) for k in (1, 3, 1))])
 
 
 def _pool(builder: Any, vector: Any, windows: dict[Any, Any], averaging: Any) -> dict[Any, Any]:
@@ -331,59 +354,6 @@ def _pool(builder: Any, vector: Any, windows: dict[Any, Any], averaging: Any) ->
         means[place] = builder.fmul(quarter, builder.fadd(builder.fadd(builder.fadd(p, q), r), s))
     builder.branch(end)
     builder.position_at_end(end)
-    pooled = _phis(builder, best, largest)
-    _add_incoming(pooled, means, mean)
+    pooled = phis(builder, best, largest)
+    add_incoming(pooled, means, mean)
     return pooled
-
-
-def _unit_and_vector(context: Any, dtype: Any) -> tuple[VectorUnit, Any]:
-    unit = vector_unit()
-    assert unit is not None  # tiles.py has no code made without one
-    real = context.get_data_type(dtype)
-    return unit, ir.VectorType(real, unit.width // context.get_abi_sizeof(real))
-
-
-def _size_of(vector: Any) -> int:
-    """In bytes."""
-    return vector.count * (4 if vector.element == ir.FloatType() else 8)
-
-
-def _number(value: int) -> Any:
-    return ir.Constant(ir.IntType(64), value)
-
-
-def _multiples(builder: Any, stride: Any, count: int) -> list[Any]:
-    return [builder.mul(stride, _number(k)) for k in range(count)]
-
-
-def _vectors(vector: Any, count: int) -> list[Any]:
-    return [_number(k * vector.count) for k in range(count)]
-
-
-def _place(builder: Any, vector: Any, start: Any, row: Any, m: int, v: int) -> Any:
-    """Of the v-th vector in the m-th row from `start` on."""
-    return builder.gep(start, [builder.add(builder.mul(row, _number(m)), _number(v * vector.count))])
-
-
-def _load(builder: Any, vector: Any, place: Any) -> Any:
-    value = builder.load(builder.bitcast(place, vector.as_pointer()))
-    value.align = 4
-    return value
-
-
-def _every_other(builder: Any, left: Any, right: Any, first: int) -> Any:
-    """Of two vectors, one behind the other, the numbers `first`, `first` + 2, ..."""
-    count = left.type.count
-    places = ir.Constant(ir.VectorType(ir.IntType(32), count), [2 * k + first for k in range(count)])
-    return builder.shuffle_vector(left, right, places)
-
-
-def _store(builder: Any, value: Any, place: Any) -> None:
-    builder.store(value, builder.bitcast(place, value.type.as_pointer())).align = 4
-
-
-def _spread(builder: Any, vector: Any, number: Any) -> Any:
-    """A vector of one number."""
-    index, undefined = ir.IntType(32), ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(undefined, number, ir.Constant(index, 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(index, vector.count), [0] * vector.count))

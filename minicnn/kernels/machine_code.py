@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 from minicnn.kernels.forking import compile_lock
 from minicnn.kernels.jit import cached_if_possible, notice_of_compiling, renamed_for_the_cache
-from minicnn.kernels.llvm import emit_pooled, emit_tiles, emit_transforms, emit_updates
+from minicnn.kernels.llvm import emit_fetching_tiles, emit_pooled, emit_tiles, emit_transforms, emit_updates
 
 
 @intrinsic
@@ -23,6 +23,19 @@ def tile_product(  # type: ignore[no-untyped-def]
     integer = types.intp
     signature = types.void(a, *[integer] * 4, b, *[integer] * 3, c, *[integer] * 6, types.boolean)
     return signature, _call("tile", (0, 5, 9), (2, 3, 4, 7, 8, 11, 12, 13, 14, 15, 16))
+
+
+@intrinsic
+def fetching_tile_product(  # type: ignore[no-untyped-def]
+    typingctx, a, a0, a_row, a_in, a_out, b, b0, b_in, b_out, c, c0, c_row, n_in, n_out, rows, columns, add,
+    ahead, ahead0, ahead_in,
+):  # fmt: skip
+    """tiles.fetching_tile_product for compiled code: the same arguments."""
+    integer = types.intp
+    signature = types.void(
+        a, *[integer] * 4, b, *[integer] * 3, c, *[integer] * 6, types.boolean, ahead, *[integer] * 2
+    )
+    return signature, _call("fetching", (0, 5, 9, 17), (2, 3, 4, 7, 8, 11, 12, 13, 14, 15, 16, 19))
 
 
 @intrinsic
@@ -112,6 +125,14 @@ def _tiles(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, c
     emit_tiles(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add)
 
 
+def _fetching_tiles(  # type: ignore[no-untyped-def]
+    a, b, c, ahead, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add, ahead_in
+):
+    emit_fetching_tiles(
+        a, b, c, ahead, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add, ahead_in
+    )
+
+
 def _pooled(  # type: ignore[no-untyped-def]
     a, b, bias, c, a_row, a_in, a_out, b_in, b_out, across, down, c_row, n_in, n_out, rows, columns, turned, mean
 ):
@@ -130,6 +151,7 @@ def _updates(a, b, c, a_row, b_row, rank, rows):  # type: ignore[no-untyped-def]
 
 _MACHINE_CODE: dict[str, tuple[Any, int, int]] = {
     "tile": (_tiles, 3, 11),
+    "fetching": (_fetching_tiles, 4, 12),
     "pooled": (_pooled, 4, 14),
     "transform": (_transforms, 2, 9),
     "update": (_updates, 3, 4),

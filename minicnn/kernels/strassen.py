@@ -14,7 +14,8 @@ together by S m Sᵀ, for matrices L, R and S of the signs above: one tile_trans
 
 What depends on the kernel alone takes three times its memory, and as long to make as two batches gain. So it pays where
 predict or evaluate keeps it for many batches (Run.once in layers/base.py), and not in training. For 256 samples a layer
-4096x4096 takes 0.77 of the time. Predicting 4096 images in batches of 256 was 1.11 to 1.14 times as fast with the
+4096x4096 takes 0.77 of the time, on an AVX-512 Xeon 0.88: 206 MB are read for each batch there while it multiplies half
+as fast again. Predicting 4096 images in batches of 256 was 1.11 to 1.14 times as fast with the
 sheet's alexnet_cifar10 and 1.14 to 1.18 with its alexnet_mnist on 2026-11-29, and 1.08 to 1.10 times with both the day
 after (2 cores of an AMD EPYC with AVX-512).
 
@@ -37,7 +38,7 @@ import numpy as np
 
 from minicnn.kernels.fused import activate
 from minicnn.kernels.jit import compiled, inlined, prange
-from minicnn.kernels.tiles import LEFT, RIGHT, SIDES, SUMS, Tiling, lines_of_cache, rows_product, tile_transform
+from minicnn.kernels.tiles import LEFT, RIGHT, SIDES, SUMS, Tiling, lines_of_cache, panel_product, tile_transform
 from minicnn.kernels.winograd import odd_lines
 from minicnn.typing import Array
 
@@ -45,15 +46,24 @@ PLACES = 49
 """Products of blocks."""
 
 TOGETHER, TASKS = 4, 4
-"""Panels of outputs that one task computes, at most, so that it reads the samples' sums once for all of them; and how
-many tasks there are at least. Through 4096x4096 256 samples take 34.3 ms with one, 33.6 with two, 33.2
-with four and 34.5 with eight panels to a task."""
+"""How often the widest panel fits into the outputs that one task computes, at most, so that it reads the samples' sums
+once for all of them; and how many tasks there are at least. Through 4096x4096 256 samples take 34.3 ms with one, 33.6
+with two, 33.2 with four and 34.5 with eight (an AMD EPYC)."""
 
 ROWS = 4
 """Rows of the kernel that are taken apart at a time: their 16 blocks stay in the first-level cache."""
 
 PARTS = 4
 """Into how many parts a panel of the kernel is cut, a task each."""
+
+PANEL = 3
+"""Vectors in a row of a panel of the kernel, but for the last of a task. With four those products take 1.08 times as
+long: a tile of three by eight reads less of the weights for each of its products than one of four by six."""
+
+DEPTH = 128
+"""Inputs that one product sums over: so many rows of the weights stay in the first-level cache from tile to tile, and
+as many of the next product are fetched meanwhile. The 49 products of 256 samples through 4096x4096 take 21.0 ms; with
+all inputs at once 22.3, and without fetching 24.3 (an AVX-512 Xeon)."""
 
 STRIP = 256
 """Columns whose largest numbers are kept side by side."""
@@ -161,6 +171,18 @@ def gather_blocks(
 
 
 @inlined
+def strip_columns(outputs: int, tiling: Tiling) -> int:
+    """Of so many outputs of a block how many one task computes."""
+    return max(1, min(TOGETHER, outputs // tiling.widest // TASKS)) * tiling.widest
+
+
+@inlined
+def panel_width(columns: int, tiling: Tiling) -> int:
+    """Of the first panel of as many columns of a strip: PANEL vectors, or all that are left."""
+    return columns if columns <= tiling.widest else min(PANEL * tiling.lanes, tiling.widest)
+
+
+@inlined
 def weights_plane(inputs: int, outputs: int, itemsize: int) -> int:
     """The numbers from one place of a kernel's sums to the next, for blocks (inputs, outputs)."""
     return odd_lines(inputs * outputs, itemsize)
@@ -171,20 +193,23 @@ def strassen_weights_loops(kernel: Array, by_row: Array, by_column: Array, tilin
 
     Overwrites weights, flat. I and O are multiples of four vectors.
     """
-    inputs, outputs, widest = kernel.shape[0] // 4, kernel.shape[1] // 4, tiling.widest
+    inputs, outputs = kernel.shape[0] // 4, kernel.shape[1] // 4
     plane = weights_plane(inputs, outputs, kernel.itemsize)
-    for task in prange((outputs + widest - 1) // widest * PARTS):
-        f, part = task // PARTS * widest, task % PARTS
-        width = min(widest, outputs - f)
-        blocks = lines_of_cache(16 * ROWS * width, kernel)
-        end = (part + 1) * inputs // PARTS
-        for row in range(part * inputs // PARTS, end, ROWS):
-            rows = min(ROWS, end - row)
-            gather_blocks(kernel, by_row, by_column, row, rows, inputs, f, width, blocks)
-            tile_transform(
-                blocks, 0, 4 * rows * width, rows * width, width,
-                weights, f * inputs + row * width, 7 * plane, plane, width, RIGHT, rows, width,
-            )  # fmt: skip
+    columns = strip_columns(outputs, tiling)
+    for task in prange((outputs + columns - 1) // columns * PARTS):
+        f, part = task // PARTS * columns, task % PARTS
+        last, end = min(outputs, f + columns), (part + 1) * inputs // PARTS
+        blocks = lines_of_cache(16 * ROWS * tiling.widest, kernel)
+        while f < last:
+            width = panel_width(last - f, tiling)
+            for row in range(part * inputs // PARTS, end, ROWS):
+                rows = min(ROWS, end - row)
+                gather_blocks(kernel, by_row, by_column, row, rows, inputs, f, width, blocks)
+                tile_transform(
+                    blocks, 0, 4 * rows * width, rows * width, width,
+                    weights, f * inputs + row * width, 7 * plane, plane, width, RIGHT, rows, width,
+                )  # fmt: skip
+            f += width
 
 
 @inlined
@@ -210,13 +235,21 @@ def multiply_places(
     """The 49 products (block_rows, inputs) · (inputs, outputs first <= f < last), in panels (block_rows, width)."""
     of_weights = weights_plane(inputs, outputs, weights.itemsize)
     for place in range(PLACES):
-        for f in range(first, last, tiling.widest):
-            width = min(tiling.widest, last - f)
-            rows_product(
-                parts, place * plane, inputs, 1, 0, weights, place * of_weights + f * inputs, width, 0,
-                products, place * products_plane + (f - first) * block_rows, width,
-                inputs, 1, block_rows, width, False, tiling,
-            )  # fmt: skip
+        f = first
+        while f < last:
+            width = panel_width(last - f, tiling)
+            panel = place * of_weights + f * inputs
+            for k in range(0, inputs, DEPTH):
+                depth = min(DEPTH, inputs - k)
+                follows = panel + (k + depth) * width
+                if k + depth == inputs and f + width == last:
+                    follows = (place + 1) * of_weights + first * inputs
+                panel_product(
+                    parts, place * plane + k, inputs, 1, weights, panel + k * width, width,
+                    products, place * products_plane + (f - first) * block_rows, width,
+                    weights, follows, width, depth, block_rows, width, k > 0, tiling,
+                )  # fmt: skip
+            f += width
 
 
 @inlined
@@ -248,27 +281,29 @@ def strassen_forward_loops(
 
     by_sample, of_samples (N,): scales_of_rows of x and kernel.inputs. code: of the activation f (fused.py).
     """
-    block_rows, inputs, outputs, widest = (x.shape[0] + 3) // 4, x.shape[1] // 4, y.shape[1] // 4, tiling.widest
+    block_rows, inputs, outputs = (x.shape[0] + 3) // 4, x.shape[1] // 4, y.shape[1] // 4
     plane = odd_lines(block_rows * inputs, x.itemsize)
     parts = lines_of_cache(PLACES * plane, x)
     for row in prange(block_rows):
         blocks = lines_of_cache(16 * inputs, x)
         take_samples_apart(x, by_sample, kernel.inputs, row, block_rows, blocks, parts, plane)
-    columns = max(1, min(TOGETHER, outputs // widest // TASKS)) * widest
+    columns = strip_columns(outputs, tiling)
     for task in prange((outputs + columns - 1) // columns):
         first, last = task * columns, min(outputs, (task + 1) * columns)
         products_plane = odd_lines(block_rows * (last - first), x.itemsize)
-        products, sums = lines_of_cache(PLACES * products_plane, x), lines_of_cache(16 * widest, x)
+        products, sums = lines_of_cache(PLACES * products_plane, x), lines_of_cache(16 * tiling.widest, x)
         multiply_places(
             parts, plane, block_rows, inputs, kernel.weights, outputs, first, last, products, products_plane, tiling
         )
-        for f in range(first, last, widest):
-            width = min(widest, last - f)
+        f = first
+        while f < last:
+            width = panel_width(last - f, tiling)
             for row in range(block_rows):
                 put_together(
                     products, (f - first) * block_rows + row * width, products_plane, row, block_rows, f, width,
                     of_samples, kernel.outputs, bias, code, sums, y,
                 )  # fmt: skip
+            f += width
 
 
 largest_of_columns = compiled(largest_of_columns_loops)

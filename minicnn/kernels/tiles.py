@@ -56,6 +56,25 @@ def tile_product(
             c[c0 + m * c_row + f] = total
 
 
+FETCHING = 3
+"""Vectors in a row of tiles that fetch, at least, or as many as the widest have: others have no load to spare."""
+
+
+@generated
+def fetching_tile_product(
+    a: Array, a0: int, a_row: int, a_in: int, a_out: int,
+    b: Array, b0: int, b_in: int, b_out: int,
+    c: Array, c0: int, c_row: int,
+    n_in: int, n_out: int, rows: int, columns: int, add: bool,
+    ahead: Array, ahead0: int, ahead_in: int,
+) -> None:  # fmt: skip
+    """tile_product of tiles of FETCHING vectors or more; meanwhile the lines of cache at ahead0 + k·ahead_in of
+    `ahead`, which may lie beyond its end, come to the second-level cache."""
+    tile_product(
+        a, a0, a_row, a_in, a_out, b, b0, b_in, b_out, c, c0, c_row, n_in, n_out, rows, columns, add
+    )  # fmt: skip
+
+
 @generated
 def pooled_tile_product(
     a: Array, a0: int, a_row: int, a_in: int, a_out: int,
@@ -182,6 +201,17 @@ def tile_transform(
 
 
 @inlined
+def even_width(columns: int, tiling: Tiling) -> int:
+    """The width of the panels, but for the last, that so many columns are cut into: whole vectors, as even as can be.
+
+    The first convolution of the sheet's AlexNets has 96 filters and rows of 8 windows. In panels of 64 and 32 it takes
+    1.05 times as long as in two of 48, of which one tile takes all 8 rows (an AVX-512 Xeon).
+    """
+    panels = (columns + tiling.widest - 1) // tiling.widest
+    return whole_vectors((columns + panels - 1) // panels, tiling.lanes)
+
+
+@inlined
 def with_rows(tiling: Tiling, most: int) -> Tiling:
     """The tiling with at most so many rows in a tile."""
     lanes, limit1, limit2, limit3, limit4, widest = tiling
@@ -206,6 +236,42 @@ def rows_product(
             b, b0, b_in, b_out,
             c, c0 + first * c_row, c_row,
             n_in, n_out, last - first, columns, add,
+        )  # fmt: skip
+        first = last
+
+
+@inlined
+def panel_product(
+    a: Array, a0: int, a_row: int, a_in: int,
+    b: Array, b0: int, b_in: int,
+    c: Array, c0: int, c_row: int,
+    ahead: Array, ahead0: int, ahead_in: int,
+    n_in: int, rows: int, columns: int, add: bool, tiling: Tiling,
+) -> None:  # fmt: skip
+    """rows_product of one sum, which meanwhile fetches what the next product's b will be: (n_in, columns) at
+    ahead0 + k·ahead_in of the array `ahead`, a vector's width for each tile.
+
+    For second factors larger than the second-level cache. The CPU fetches ahead what lies side by side, but the first
+    tile of a panel catches up with it and waits for every line. On an AVX-512 Xeon the AlexNets' small convolutions
+    (toeplitz.py) take 0.87 of the time of rows_product for 256 images, a wide convolution of the sheet's cnn_cifar10
+    (winograd.py) 0.91, and predicting with the AlexNets, where strassen.py adds to it, 0.9. What is packed just before
+    gains nothing (valid_taps.py).
+    """
+    lanes, vectors = tiling[0], columns // tiling[0]
+    if vectors < min(FETCHING, tiling.widest // lanes):
+        rows_product(a, a0, a_row, a_in, 0, b, b0, b_in, 0, c, c0, c_row, n_in, 1, rows, columns, add, tiling)
+        return
+    limit = tiling[vectors]
+    tiles = (rows + limit - 1) // limit
+    first = 0
+    for tile in range(tiles):
+        last = (tile + 1) * rows // tiles
+        fetching_tile_product(
+            a, a0 + first * a_row, a_row, a_in, 0,
+            b, b0, b_in, 0,
+            c, c0 + first * c_row, c_row,
+            n_in, 1, last - first, columns, add,
+            ahead, ahead0 + tile % vectors * lanes, ahead_in,
         )  # fmt: skip
         first = last
 
@@ -279,11 +345,12 @@ def pooled_tiling_for(itemsize: int) -> Tiling | None:
 
 
 def with_transforms(tiling: Tiling, itemsize: int) -> Tiling:
-    """The tiling that tiling_for gave, for kernels that call tile_transform as well."""
+    """The tiling that tiling_for gave, for kernels that call tile_transform and panel_product as well."""
     with compile_lock:
         from minicnn.kernels import machine_code
 
         machine_code.provide("transform", itemsize)
+        machine_code.provide("fetching", itemsize)
     return tiling
 
 

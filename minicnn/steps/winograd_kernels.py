@@ -17,6 +17,7 @@ from minicnn.kernels.tiles import (
     OUTPUTS,
     Tiling,
     lines_of_cache,
+    panel_product,
     rows_product,
     tile_transform,
     zeroed_lines_of_cache,
@@ -88,10 +89,14 @@ def multiply_panel(
     for place in range(places):
         panel = (place * filters + f) * channels
         for c in range(0, channels, DEPTH):
-            rows_product(
-                inputs, place * input_plane + c, channels, 1, 0, weights, panel + c * width, width, 0,
+            depth = min(DEPTH, channels - c)
+            follows = panel + (c + depth) * width
+            if c + depth == channels:
+                follows = (((place + 1) * filters + f) if place + 1 < places else f + width) * channels
+            panel_product(
+                inputs, place * input_plane + c, channels, 1, weights, panel + c * width, width,
                 products, place * product_plane, width,
-                min(DEPTH, channels - c), 1, tiles, width, c > 0, tiling,
+                weights, follows, width, depth, tiles, width, c > 0, tiling,
             )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from minicnn.kernels.jit import compiled
 from minicnn.kernels.tiles import (
     SIDES,
     lines_of_cache,
+    panel_product,
     pooled_rows_product,
     pooled_tiling_for,
     rank_update,
@@ -59,6 +60,40 @@ def assert_is_the_definition(dtype):
                 np.testing.assert_allclose(got.reshape(before.shape), expected, rtol=bound, atol=bound)
                 outside = np.delete(got.reshape(before.shape), np.s_[1 : columns + 1], axis=1)
                 np.testing.assert_array_equal(outside, np.delete(before, np.s_[1 : columns + 1], axis=1))
+
+
+def panel_loops(a, b, c, ahead, terms, rows, columns, add, tiling):
+    """c (rows, columns + 3) from a (rows, terms + 1) and b (terms, columns); what is fetched begins at ahead[5]."""
+    panel_product(
+        a, 0, terms + 1, 1, b, 0, columns, c, 1, columns + 3, ahead, 5, columns, terms, rows, columns, add, tiling
+    )
+
+
+panel = compiled(panel_loops)
+
+
+def assert_panel_is_the_definition(dtype):
+    """To the bit what rows_product makes of it, whatever is fetched meanwhile: b itself, or what no array holds."""
+    itemsize, rng = np.dtype(dtype).itemsize, np.random.default_rng(0)
+    tiling = with_transforms(tiling_for(itemsize), itemsize)
+    for vectors in range(1, tiling.widest // tiling.lanes + 1):
+        columns = vectors * tiling.lanes
+        for rows in (1, tiling[vectors], tiling[vectors] + 1, 40):
+            for terms, add in ((1, False), (7, True), (128, False)):
+                a = rng.standard_normal((rows, terms + 1)).astype(dtype).reshape(-1)
+                b = rng.standard_normal((terms, columns)).astype(dtype).reshape(-1)
+                before = rng.standard_normal(rows * (columns + 3)).astype(dtype)
+                expected = before.copy()
+                product(a, b, expected, terms, 1, rows, columns, add, tiling)
+                assert not np.array_equal(expected, before)
+                for ahead in (b, np.empty(0, dtype)):
+                    for function in (panel, panel_loops) if rows == 1 and terms == 7 else (panel,):
+                        got = before.copy()
+                        function(a, b, got, ahead, terms, rows, columns, add, tiling)
+                        if function is panel:
+                            np.testing.assert_array_equal(got, expected)
+                        else:
+                            np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def pooled_loops(a, b, bias, c, n_in, n_out, rows, columns, across, down, turned, mean, tiling):
@@ -175,6 +210,7 @@ def assert_update_is_the_definition(dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_tile(dtype):
     assert_is_the_definition(dtype)
+    assert_panel_is_the_definition(dtype)
     assert_pooled_is_the_definition(dtype)
     assert_transform_is_the_definition(dtype)
     assert_update_is_the_definition(dtype)
@@ -186,12 +222,14 @@ def test_every_tile(dtype):
 def test_every_tile_with_avx2(tmp_path):
     code = (
         "from tests.kernels.test_tiles import assert_is_the_definition as check;"
+        "from tests.kernels.test_tiles import assert_panel_is_the_definition as check_panel;"
         "from tests.kernels.test_tiles import assert_pooled_is_the_definition as check_pooled;"
         "from tests.kernels.test_tiles import assert_transform_is_the_definition as check_transform;"
         "from tests.kernels.test_tiles import assert_update_is_the_definition as check_update;"
         "from minicnn.kernels import tiles;"
         "assert tiles.tiling_for(4).lanes == 8; "
-        "check('float32'); check('float64'); check_pooled('float32'); check_pooled('float64');"
+        "check('float32'); check('float64'); check_panel('float32'); check_panel('float64');"
+        "check_pooled('float32'); check_pooled('float64');"
         "check_transform('float32'); check_transform('float64'); check_update('float32'); check_update('float64')"
     )
     settings = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2, "NUMBA_CACHE_DIR": str(tmp_path)}
@@ -214,7 +252,7 @@ def test_other_sources_make_other_machine_code(tmp_path):
         )
         assert done.returncode == 0, done.stderr
         made.append(sorted(file.name for file in tmp_path.rglob("*.nbc")))
-    assert len(made[1]) == 2 * len(made[0]) == 4  # tiles and transforms
+    assert len(made[1]) == 2 * len(made[0]) == 6  # tiles, fetching tiles and transforms
     assert made[2] == made[1]
 
 

@@ -82,7 +82,7 @@ def test_every_variant(pool, activation, dtype, tolerance, few, scatter):
 @given(
     n=st.integers(0, 10),
     shape=st.tuples(st.integers(4, 15), st.integers(4, 15), st.integers(1, 20)),
-    filters=st.integers(1, 70),
+    filters=st.integers(1, 100),
     size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     stride=st.integers(1, 3),
     padding=st.sampled_from(["same", "valid"]),
