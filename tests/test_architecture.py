@@ -155,7 +155,7 @@ def test_no_circles():
         visit(module)
 
 
-def test_four_files_alone_import_numba(file):
+def test_who_imports_numba(file):
     names = {name.partition(".")[0] for name, _ in imports_of(file)}
     assert "numba" not in names or module_name(file) in ("kernels.jit", *GENERATING)
     assert "llvmlite" not in names or module_name(file) in GENERATING

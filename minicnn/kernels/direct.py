@@ -30,15 +30,15 @@ from minicnn.typing import Array
 
 @inlined
 def pack_columns(matrix: Array, tiling: Tiling, packed: Array) -> None:
-    """Copy a matrix (D, F) in panels of as many columns as a tile is wide, each panel contiguous, zeros after F.
+    """Copy a matrix (D, F) in panels of even_width (tiles.py), each panel contiguous, zeros after F.
 
     packed (D·F',): panel by panel, so that the product reads memory in order.
     """
     depth, columns = matrix.shape
     filled = packed.size // depth
-    even = even_width(filled, tiling)
-    for first in range(0, filled, even):
-        width = min(even, filled - first)
+    widest = even_width(filled, tiling)
+    for first in range(0, filled, widest):
+        width = min(widest, filled - first)
         panel = packed[first * depth : (first + width) * depth]
         real = min(width, columns - first)
         for k in range(depth):
@@ -67,9 +67,9 @@ def convolve_row(
 
     row: numbers from one row of the image to the next; run: KW·C. z: flat, written from `place` on, (count, F').
     """
-    depth, even = kh * run, even_width(filled, tiling)
-    for first in range(0, filled, even):
-        columns = min(even, filled - first)
+    depth, widest = kh * run, even_width(filled, tiling)
+    for first in range(0, filled, widest):
+        columns = min(widest, filled - first)
         rows_product(
             image, start, step, 1, row,
             packed, first * depth, columns, run * columns,
@@ -148,9 +148,9 @@ def add_kernel_gradient(
 
     dz: the gradient of the first oh x ow windows, from dz[dz_start] on, dz_row numbers from row to row.
     """
-    run, even = windows.kw * channels, even_width(filled, tiling)
-    for first in range(0, filled, even):
-        columns = min(even, filled - first)
+    run, widest = windows.kw * channels, even_width(filled, tiling)
+    for first in range(0, filled, widest):
+        columns = min(widest, filled - first)
         for i in range(windows.kh):
             rows_product(
                 image, start + i * row, 1, windows.sw * channels, windows.sh * row,
@@ -171,11 +171,11 @@ def add_scattered(
     filled up to whole vectors. products: a workspace (OW·R,).
     """
     padded_run = whole_vectors(run, tiling.lanes)
-    even = even_width(padded_run, tiling)
+    widest = even_width(padded_run, tiling)
     for p in range(oh):
         for i in range(windows.kh):
-            for first in range(0, padded_run, even):
-                columns = min(even, padded_run - first)
+            for first in range(0, padded_run, widest):
+                columns = min(widest, padded_run - first)
                 rows_product(
                     dz, dz_start + p * dz_row, depth, 1, 0,
                     packed, (i * padded_run + first) * depth, columns, 0,

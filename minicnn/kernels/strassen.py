@@ -14,8 +14,8 @@ together by S m Sᵀ, for matrices L, R and S of the signs above: one tile_trans
 
 What depends on the kernel alone takes three times its memory, and as long to make as two batches gain. So it pays where
 predict or evaluate keeps it for many batches (Run.once in layers/base.py), and not in training. For 256 samples a layer
-4096x4096 takes 0.77 of the time, on an AVX-512 Xeon 0.88: 206 MB are read for each batch there while it multiplies half
-as fast again. Predicting 4096 images in batches of 256 was 1.11 to 1.14 times as fast with the
+4096x4096 takes 0.77 of the time on an AMD EPYC, and 0.88 on a Xeon that multiplies half as fast again and has the same
+206 MB to read for each batch. Predicting 4096 images in batches of 256 was 1.11 to 1.14 times as fast with the
 sheet's alexnet_cifar10 and 1.14 to 1.18 with its alexnet_mnist on 2026-11-29, and 1.08 to 1.10 times with both the day
 after (2 cores of an AMD EPYC with AVX-512).
 
@@ -38,7 +38,17 @@ import numpy as np
 
 from minicnn.kernels.fused import activate
 from minicnn.kernels.jit import compiled, inlined, prange
-from minicnn.kernels.tiles import LEFT, RIGHT, SIDES, SUMS, Tiling, lines_of_cache, panel_product, tile_transform
+from minicnn.kernels.tiles import (
+    LEFT,
+    RIGHT,
+    SIDES,
+    SUMS,
+    Tiling,
+    even_width,
+    lines_of_cache,
+    panel_product,
+    tile_transform,
+)
 from minicnn.kernels.winograd import odd_lines
 from minicnn.typing import Array
 
@@ -53,11 +63,11 @@ with two, 33.2 with four and 34.5 with eight (an AMD EPYC)."""
 ROWS = 4
 """Rows of the kernel that are taken apart at a time: their 16 blocks stay in the first-level cache."""
 
-PARTS = 4
-"""Into how many parts a panel of the kernel is cut, a task each."""
+PARTS = 16
+"""Into how many parts the panels of a task are cut where they are made, by rows."""
 
 PANEL = 3
-"""Vectors in a row of a panel of the kernel, but for the last of a task. With four those products take 1.08 times as
+"""Vectors in a row of most panels of the kernel. With four those products take 1.08 times as
 long: a tile of three by eight reads less of the weights for each of its products than one of four by six."""
 
 DEPTH = 128
@@ -171,15 +181,16 @@ def gather_blocks(
 
 
 @inlined
-def strip_columns(outputs: int, tiling: Tiling) -> int:
-    """Of so many outputs of a block how many one task computes."""
+def columns_of_a_task(outputs: int, tiling: Tiling) -> int:
+    """How many outputs of a block one task computes, of so many."""
     return max(1, min(TOGETHER, outputs // tiling.widest // TASKS)) * tiling.widest
 
 
 @inlined
 def panel_width(columns: int, tiling: Tiling) -> int:
-    """Of the first panel of as many columns of a strip: PANEL vectors, or all that are left."""
-    return columns if columns <= tiling.widest else min(PANEL * tiling.lanes, tiling.widest)
+    """Of the first of the panels that so many columns of a task are cut into: PANEL vectors, or the widest if they are
+    fewer. What would be two of the widest or less is cut in the middle, so that no panel is too narrow to fetch."""
+    return even_width(columns, tiling) if columns <= 2 * tiling.widest else min(PANEL * tiling.lanes, tiling.widest)
 
 
 @inlined
@@ -195,7 +206,7 @@ def strassen_weights_loops(kernel: Array, by_row: Array, by_column: Array, tilin
     """
     inputs, outputs = kernel.shape[0] // 4, kernel.shape[1] // 4
     plane = weights_plane(inputs, outputs, kernel.itemsize)
-    columns = strip_columns(outputs, tiling)
+    columns = columns_of_a_task(outputs, tiling)
     for task in prange((outputs + columns - 1) // columns * PARTS):
         f, part = task // PARTS * columns, task % PARTS
         last, end = min(outputs, f + columns), (part + 1) * inputs // PARTS
@@ -287,7 +298,7 @@ def strassen_forward_loops(
     for row in prange(block_rows):
         blocks = lines_of_cache(16 * inputs, x)
         take_samples_apart(x, by_sample, kernel.inputs, row, block_rows, blocks, parts, plane)
-    columns = strip_columns(outputs, tiling)
+    columns = columns_of_a_task(outputs, tiling)
     for task in prange((outputs + columns - 1) // columns):
         first, last = task * columns, min(outputs, (task + 1) * columns)
         products_plane = odd_lines(block_rows * (last - first), x.itemsize)

@@ -57,7 +57,8 @@ def tile_product(
 
 
 FETCHING = 3
-"""Vectors in a row of tiles that fetch, at least, or as many as the widest have: others have no load to spare."""
+"""Vectors in a row of tiles that fetch, at least, or as many as the widest have. Narrower ones load more for each
+product: with those of two vectors fetching as well, in all products, LeNet-5 took 1.07 of the time to train."""
 
 
 @generated
@@ -202,7 +203,8 @@ def tile_transform(
 
 @inlined
 def even_width(columns: int, tiling: Tiling) -> int:
-    """The width of the panels, but for the last, that so many columns are cut into: whole vectors, as even as can be.
+    """The width of the panels that so many columns, one or more, are cut into: whole vectors, as few panels as may be.
+    The last one may be narrower.
 
     The first convolution of the sheet's AlexNets has 96 filters and rows of 8 windows. In panels of 64 and 32 it takes
     1.05 times as long as in two of 48, of which one tile takes all 8 rows (an AVX-512 Xeon).
@@ -249,13 +251,13 @@ def panel_product(
     n_in: int, rows: int, columns: int, add: bool, tiling: Tiling,
 ) -> None:  # fmt: skip
     """rows_product of one sum, which meanwhile fetches what the next product's b will be: (n_in, columns) at
-    ahead0 + k·ahead_in of the array `ahead`, a vector's width for each tile.
+    ahead0 + k·ahead_in of the array `ahead`; a vector's width of it for each tile of rows, so all if there are as many.
 
-    For second factors larger than the second-level cache. The CPU fetches ahead what lies side by side, but the first
-    tile of a panel catches up with it and waits for every line. On an AVX-512 Xeon the AlexNets' small convolutions
-    (toeplitz.py) take 0.87 of the time of rows_product for 256 images, a wide convolution of the sheet's cnn_cifar10
-    (winograd.py) 0.91, and predicting with the AlexNets, where strassen.py adds to it, 0.9. What is packed just before
-    gains nothing (valid_taps.py).
+    For second factors that may be larger than the second-level cache. The CPU fetches ahead what lies side by side, but
+    the first tile of a panel catches up with it and waits for every line. On an AVX-512 Xeon the AlexNets' small
+    convolutions (toeplitz.py) take 0.87 of the time of rows_product for 256 images, a wide convolution of the sheet's
+    cnn_cifar10 (winograd.py) 0.91, and predicting with the AlexNets, where strassen.py adds to it, 0.9. What is packed
+    just before gains nothing (valid_taps.py).
     """
     lanes, vectors = tiling[0], columns // tiling[0]
     if vectors < min(FETCHING, tiling.widest // lanes):

@@ -23,7 +23,7 @@ from minicnn.geometry import Windows
 from minicnn.kernels.dense import FEW
 from minicnn.kernels.fused import LINEAR, activate_in_place, activated
 from minicnn.kernels.jit import compiled, inlined, prange
-from minicnn.kernels.tiles import Tiling, lines_of_cache, pooled_rows_product, whole_vectors
+from minicnn.kernels.tiles import Tiling, even_width, lines_of_cache, pooled_rows_product, whole_vectors
 from minicnn.steps.convolution_layout import (
     SLOTS,
     Layout,
@@ -93,8 +93,9 @@ def pool_rows(
                     windows.kw, windows.kh * channels, filters, tiling.lanes, True, average, tiling,
                 )  # fmt: skip
         else:
-            for f in range(0, stride, tiling.widest):
-                columns = min(tiling.widest, stride - f)
+            widest = even_width(stride, tiling)
+            for f in range(0, stride, widest):
+                columns = min(widest, stride - f)
                 first_weight, weights = (f, filters) if as_it_is else (f * windows.kh * run, columns)
                 pooled_rows_product(
                     image, start, 2 * across, 1, layout.row,

@@ -86,7 +86,7 @@ def toeplitz_forward_loops(
         for f in range(0, filters, widest):
             width = min(widest, filters - f)
             multiply_panel(
-                inputs, input_plane, images, channels, weights, filters, f, width,
+                inputs, input_plane, images, channels, weights, filters, f, width, (f + width) % filters,
                 places, products, product_plane, tiling,
             )  # fmt: skip
             tile_transform(

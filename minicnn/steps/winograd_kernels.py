@@ -80,11 +80,12 @@ def transform_kernel_gradients(
 @inlined
 def multiply_panel(
     inputs: Array, input_plane: int, tiles: int, channels: int, weights: Array, filters: int, f: int, width: int,
-    places: int, products: Array, product_plane: int, tiling: Tiling,
+    next_f: int, places: int, products: Array, product_plane: int, tiling: Tiling,
 ) -> None:  # fmt: skip
     """products (tiles, width) = inputs (tiles, C) · weights (C, width) at each place, for filters f to f + width.
 
-    input_plane, product_plane: numbers from one place to the next.
+    input_plane, product_plane: numbers from one place to the next. next_f: where the panel begins that is multiplied by
+    after this one.
     """
     for place in range(places):
         panel = (place * filters + f) * channels
@@ -92,7 +93,7 @@ def multiply_panel(
             depth = min(DEPTH, channels - c)
             follows = panel + (c + depth) * width
             if c + depth == channels:
-                follows = (((place + 1) * filters + f) if place + 1 < places else f + width) * channels
+                follows = ((place + 1) * filters + f if place + 1 < places else next_f) * channels
             panel_product(
                 inputs, place * input_plane + c, channels, 1, weights, panel + c * width, width,
                 products, place * product_plane, width,
@@ -202,8 +203,9 @@ def winograd_forward_loops(
             for f in range(group * widest, filters, groups * widest):
                 last = min(f + widest, filters)
                 width = last - f
+                next_f = f + groups * widest if f + groups * widest < filters else group * widest
                 multiply_panel(
-                    inputs, input_plane, count * across, channels, weights, filters, f, width,
+                    inputs, input_plane, count * across, channels, weights, filters, f, width, next_f,
                     places, products, product_plane, tiling,
                 )  # fmt: skip
                 if pool:

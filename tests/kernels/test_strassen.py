@@ -5,7 +5,15 @@ import pytest
 
 from minicnn.kernels import strassen
 from minicnn.kernels.fused import LINEAR
-from minicnn.kernels.strassen import PLACES, Apart, powers_of_two, strassen_numpy, weights_plane
+from minicnn.kernels.strassen import (
+    PLACES,
+    Apart,
+    columns_of_a_task,
+    panel_width,
+    powers_of_two,
+    strassen_numpy,
+    weights_plane,
+)
 from minicnn.kernels.tiles import LEFT, RIGHT, SIDES, SUMS, Tiling
 
 
@@ -85,8 +93,27 @@ def test_largest_of_rows_tells_what_is_not_finite(number, column):
     assert finite.tolist() == [True, True, True, False, True]
 
 
-def test_the_loops_are_the_formulas():
+def test_panels():
+    """They cover the columns of a task, and but for few columns none has fewer vectors than tiles that fetch."""
+    for lanes, vectors in ((16, 4), (8, 2)):
+        tiling = Tiling(lanes, *[6] * vectors, *[0] * (4 - vectors), vectors * lanes)
+        for columns in range(lanes, 16 * lanes + 1, lanes):
+            widths, rest = [], columns
+            while rest > 0:
+                widths.append(min(rest, panel_width(rest, tiling)))
+                assert widths[-1] <= tiling.widest
+                rest -= widths[-1]
+            if columns not in (lanes, 2 * lanes, 5 * lanes) and vectors == 4:
+                assert min(widths) >= 3 * lanes
+            if columns == 16 * lanes and vectors == 4:
+                assert widths == [48, 48, 48, 64, 48]
+        assert columns_of_a_task(1024, tiling) == 4 * tiling.widest
+
+
+@pytest.mark.parametrize("depth", [1, 3, 128])
+def test_the_loops_are_the_formulas(depth, monkeypatch):
     """Exactly, since the numbers are small integers: loops and formulas add and multiply the same."""
+    monkeypatch.setattr(strassen, "DEPTH", depth)
     rng = np.random.default_rng(2)
     x, kernel, bias = integers(rng, 12, 16), integers(rng, 16, 24), integers(rng, 24)
     tiling, ones = Tiling(2, 3, 2, 0, 0, 4), np.ones(24)

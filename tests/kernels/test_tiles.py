@@ -12,6 +12,8 @@ from minicnn.kernels import vector_unit
 from minicnn.kernels.jit import compiled
 from minicnn.kernels.tiles import (
     SIDES,
+    Tiling,
+    even_width,
     lines_of_cache,
     panel_product,
     pooled_rows_product,
@@ -78,7 +80,7 @@ def assert_panel_is_the_definition(dtype):
     tiling = with_transforms(tiling_for(itemsize), itemsize)
     for vectors in range(1, tiling.widest // tiling.lanes + 1):
         columns = vectors * tiling.lanes
-        for rows in (1, tiling[vectors], tiling[vectors] + 1, 40):
+        for rows in (*range(1, tiling[vectors] + 2), 40):
             for terms, add in ((1, False), (7, True), (128, False)):
                 a = rng.standard_normal((rows, terms + 1)).astype(dtype).reshape(-1)
                 b = rng.standard_normal((terms, columns)).astype(dtype).reshape(-1)
@@ -260,6 +262,19 @@ def test_the_definition_in_plain_python():
     a, b, c = np.arange(6.0), np.arange(8.0).reshape(2, 4), np.ones(8)
     tile_product(a, 0, 3, 1, 0, b, 0, 4, 0, c, 0, 4, 2, 1, 2, 4, True)
     np.testing.assert_array_equal(c.reshape(2, 4), 1 + a.reshape(2, 3)[:, :2] @ b)
+
+
+@pytest.mark.parametrize("vectors", [1, 2, 4])
+def test_even_width(vectors):
+    lanes = 8
+    tiling = Tiling(lanes, *[6] * vectors, *[0] * (4 - vectors), vectors * lanes)
+    for columns in range(1, 20 * lanes):
+        width = even_width(columns, tiling)
+        assert width % lanes == 0
+        assert lanes <= width <= tiling.widest
+        assert -(-columns // width) == -(-columns // tiling.widest)
+    assert even_width(12 * lanes, tiling) == vectors * lanes
+    assert even_width(6 * lanes, tiling) == {1: 1, 2: 2, 4: 3}[vectors] * lanes
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -102,6 +102,17 @@ def test_any_shape(n, shape, filters, size, stride, padding, pooled, dtype, use_
     assert_same(layers, n, step_of(layers), 1e-12 if dtype == "float64" else 1e-5, need_dx)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("shape", "filters", "size", "stride"),
+    [((32, 32, 3), 96, 11, 4), ((9, 8, 80), 80, 3, 1), ((7, 9, 5), 96, 3, 2), ((5, 6, 40), 4, 3, 1)],
+)
+def test_panels_of_several_widths(shape, filters, size, stride, dtype):
+    """Of filters, and of channels on the way back; the first is the sheet's AlexNets'."""
+    layers = stack(shape, filters, size, stride, "same", "relu", None, dtype)
+    assert_same(layers, 3, step_of(layers), 1e-12 if dtype == "float64" else 1e-5)
+
+
 @pytest.mark.parametrize("pool", [None, MaxPooling2D, AveragePooling2D])
 @pytest.mark.parametrize(("few", "scatter"), [(False, False), (False, True), (True, False), (True, True)])
 @pytest.mark.parametrize(("n", "need_dx"), [(0, True), (0, False), (11, False)])

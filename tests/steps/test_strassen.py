@@ -78,9 +78,9 @@ def test_any_shape(n, vectors, activation, dtype, use_bias):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_many_blocks(dtype, products):
-    """As many inputs as are taken, several tasks of several panels with a last one that is not full, and more samples
-    than are multiplied at once."""
-    layer = built(Dense(4 * 37 * LANES[dtype], activation="relu"), WIDEST, dtype)
+    """About as many inputs as are taken, so that the last product sums over fewer, several tasks of several panels with
+    a last one that is not full, and more samples than are multiplied at once."""
+    layer = built(Dense(4 * 37 * LANES[dtype], activation="relu"), WIDEST - 4 * LANES[dtype], dtype)
     assert_is_the_layer(layer, 2 * MOST + 2)
     assert products == [342, 342, 342]
 
