@@ -277,6 +277,11 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None, owner
     return resolve("activation", Activation, ACTIVATIONS, identifier, custom_objects, owner)
 
 
+def deserialize(config: Any, custom_objects: Mapping[str, type] | None = None) -> Activation:
+    """The activation of a config {"class_name", "config"}; get, under Keras's other name."""
+    return get(config, custom_objects)
+
+
 def serialize(activation: Activation) -> Any:
     """Its name, or a config where it has arguments that differ from the defaults."""
     config, cls = activation.get_config(), type(activation)

@@ -332,7 +332,7 @@ class Evaluator(Feeding):
             metrics, weighted = copy.deepcopy((self._metrics, self._weighted_metrics))
             scores = make_scores(metrics, weighted, y.shape, output_shape)
             scores.update(
-                0.0, y[:1], np.zeros((1, *output_shape), self.dtype), None if weights is None else weights[:1]
+                0.0, y[:1], np.full((1, *output_shape), 0.5, self.dtype), None if weights is None else weights[:1]
             )
         except MinicnnError as error:
             shapes = f"labels {y.shape} and outputs {(None, *output_shape)}"

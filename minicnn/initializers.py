@@ -368,6 +368,11 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None, owner
     return resolve("initializer", Initializer, TABLE, identifier, custom_objects, owner)
 
 
+def deserialize(config: Any, custom_objects: Mapping[str, type] | None = None) -> Initializer:
+    """The initializer of a config {"class_name", "config"}; get, under Keras's other name."""
+    return get(config, custom_objects)
+
+
 def serialize(initializer: Initializer) -> Config:
     """{"class_name", "config"}, which get and every Keras take."""
     return {"class_name": type(initializer).__name__, "config": initializer.get_config()}

@@ -171,6 +171,11 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None, owner
     return resolve("regularizer", Regularizer, TABLE, identifier, custom_objects, owner)
 
 
+def deserialize(config: Any, custom_objects: Mapping[str, type] | None = None) -> Regularizer | None:
+    """The regularizer of a config {"class_name", "config"}; get, under Keras's other name."""
+    return get(config, custom_objects)
+
+
 def serialize(regularizer: Regularizer | None) -> Config | None:
     """{"class_name", "config"}, which get and every Keras take; None for None."""
     if regularizer is None:

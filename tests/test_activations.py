@@ -95,7 +95,7 @@ def test_calls_cast_integers_and_lists_as_keras_does():
 )
 def test_arguments_that_differ_from_the_defaults_are_kept(activation, config):
     assert activations.serialize(activation) == config
-    assert activations.get(config) == activation
+    assert activations.get(config) == activations.deserialize(config) == activation
     assert activation != activations.relu
 
 

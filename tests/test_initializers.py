@@ -218,8 +218,8 @@ def test_config_round_trip(initializer, config):
     assert initializer.get_config() == config
     stored = json.loads(json.dumps(initializers.serialize(initializer)))
     assert stored == {"class_name": type(initializer).__name__, "config": config}
-    again = initializers.get(stored)
-    assert type(again) is type(initializer)
+    again = initializers.deserialize(stored)
+    assert type(again) is type(initializers.get(stored)) is type(initializer)
     np.testing.assert_array_equal(draw(again, (3, 4)), draw(initializer, (3, 4)))
 
 

@@ -182,7 +182,9 @@ def test_one_output_takes_flat_labels():
     for loss in (M(), B()):
         flat, column = np.array([0.0, 1, 1]), np.array([[0.0], [1], [1]])
         p = np.array([[0.2], [0.5], [0.9]])
-        assert loss(flat, p) == loss(column, p)
+        assert loss(flat, p) == loss(column, p) == loss(column, p[:, 0])
+        with pytest.raises(ShapeError, match="do not fit"):
+            loss(np.ones((3, 2)), p[:, 0])
 
 
 # ---------------------------------------------------------------- names and configs
@@ -220,9 +222,9 @@ def test_get(identifier, cls):
     ids=str,
 )
 def test_config_round_trip(loss):
-    twin = losses.get(losses.serialize(loss))
-    assert type(twin) is type(loss)
-    assert twin.get_config() == loss.get_config()
+    for twin in (losses.get(losses.serialize(loss)), losses.deserialize(losses.serialize(loss))):
+        assert type(twin) is type(loss)
+        assert twin.get_config() == loss.get_config()
     assert pickle.loads(pickle.dumps(loss)).get_config() == loss.get_config()
 
 

@@ -1,12 +1,13 @@
 """Metrics: their values, weights and shapes; the numbers were observed in Keras 3.15."""
 
+import functools
 import math
 import pickle
 
 import numpy as np
 import pytest
 
-from minicnn import metrics
+from minicnn import losses, metrics
 from minicnn.errors import ConfigError, ShapeError
 
 NAN, INF = math.nan, math.inf
@@ -248,6 +249,9 @@ def test_weights_that_do_not_fit():
         (metrics.SparseTopKCategoricalAccuracy, "sparse_top_k_categorical_accuracy"),
         (metrics.MeanSquaredError, "mean_squared_error"),
         (metrics.MeanAbsoluteError, "mean_absolute_error"),
+        (metrics.BinaryCrossentropy, "binary_crossentropy"),
+        (metrics.CategoricalCrossentropy, "categorical_crossentropy"),
+        (metrics.SparseCategoricalCrossentropy, "sparse_categorical_crossentropy"),
     ],
 )
 def test_names_are_keras_names(cls, name):
@@ -266,16 +270,75 @@ def test_names_are_keras_names(cls, name):
             metrics.SparseTopKCategoricalAccuracy(np.int64(3), "top3"),
             {"name": "top3", "dtype": None, "k": 3},
         ),
+        (
+            metrics.BinaryCrossentropy("b", label_smoothing=0.25),
+            {"name": "b", "dtype": None, "from_logits": False, "label_smoothing": 0.25},
+        ),
+        (
+            metrics.CategoricalCrossentropy(from_logits=True),
+            {
+                "name": "categorical_crossentropy",
+                "dtype": None,
+                "from_logits": True,
+                "label_smoothing": 0.0,
+                "axis": -1,
+            },
+        ),
+        (
+            metrics.SparseCategoricalCrossentropy(dtype="float32"),
+            {
+                "name": "sparse_categorical_crossentropy",
+                "dtype": "float32",
+                "from_logits": False,
+                "ignore_class": None,
+                "axis": -1,
+            },
+        ),
     ],
 )
 def test_config_there_and_back(metric, config):
     assert metric.get_config() == config
-    copy = metrics.get({"class_name": type(metric).__name__, "config": config})
-    assert type(copy) is type(metric)
-    assert copy.get_config() == config
+    for copy in (metrics.get(metrics.serialize(metric)), metrics.deserialize(metrics.serialize(metric))):
+        assert type(copy) is type(metric)
+        assert copy.get_config() == config
 
 
-@pytest.mark.parametrize(("alias", "cls"), [("mse", metrics.MeanSquaredError), ("MAE", metrics.MeanAbsoluteError)])
+LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]], np.float32)
+PROBABILITIES = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
+OF_CLASSES = -np.log(PROBABILITIES[[0, 1], CLASSES])
+YES = np.array([[0.9], [0.2]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("metric", "y_true", "y_pred", "values"),
+    [
+        (metrics.CategoricalCrossentropy(), ONE_HOT, PROBABILITIES, OF_CLASSES),
+        (metrics.CategoricalCrossentropy(from_logits=True), ONE_HOT, LOGITS, OF_CLASSES),
+        (metrics.SparseCategoricalCrossentropy(), CLASSES, PROBABILITIES, OF_CLASSES),
+        (metrics.SparseCategoricalCrossentropy(from_logits=True), CLASSES[:, None], LOGITS, OF_CLASSES),
+        (metrics.BinaryCrossentropy(), [[1], [1]], YES, -np.log(YES[:, 0])),
+        (metrics.BinaryCrossentropy(), [1, 1], YES, -np.log(YES[:, 0])),
+        (
+            metrics.BinaryCrossentropy(label_smoothing=0.5),
+            [[1], [1]],
+            YES,
+            -0.75 * np.log(YES[:, 0]) - 0.25 * np.log(1 - YES[:, 0]),
+        ),
+    ],
+)
+def test_cross_entropies(metric, y_true, y_pred, values):
+    assert metric(y_true, y_pred) == pytest.approx(values.mean(), rel=1e-6)
+    metric.reset_state()
+    assert metric(y_true, y_pred, sample_weight=[0.7, 0.3]) == pytest.approx(values @ [0.7, 0.3], rel=1e-6)
+    metric.update_state(y_true[:1], y_pred[:1])
+    assert metric.result() == pytest.approx((values @ [0.7, 0.3] + values[0]) / 2, rel=1e-6)
+    assert metric.direction == "min"
+
+
+@pytest.mark.parametrize(
+    ("alias", "cls"),
+    [("mse", metrics.MeanSquaredError), ("MAE", metrics.MeanAbsoluteError), ("bce", metrics.BinaryCrossentropy)],
+)
 def test_short_names(alias, cls):
     assert type(metrics.get(alias)) is cls
 
@@ -328,6 +391,22 @@ def test_a_plain_function_is_averaged_under_its_name():
     assert metric.get_config() == {"name": "percent", "dtype": None, "fn": "error_rate", "scale": 100}
     with pytest.raises(ConfigError, match=r"MeanMetricWrapper: fn must be a function of .*, got 'error_rate'"):
         metrics.MeanMetricWrapper.from_config(metric.get_config())
+
+
+def test_functions_have_keras_names_in_the_logs():
+    """As Keras 3.15 spells them; a loss has a name of its own."""
+
+    def PSNR(y_true, y_pred):
+        return np.zeros(len(y_true))
+
+    def IoU_of3(y_true, y_pred):
+        return np.zeros(len(y_true))
+
+    assert metrics.get(PSNR).name == "psnr"
+    assert metrics.get(IoU_of3).name == "io_u_of3"
+    assert metrics.get(lambda t, p: np.zeros(len(t))).name == "lambda"
+    assert metrics.get(functools.partial(PSNR)).name == "partial"
+    assert metrics.get(losses.BinaryCrossentropy(name="bce")).name == "bce"
 
 
 class Largest(metrics.Metric):

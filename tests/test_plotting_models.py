@@ -370,6 +370,23 @@ def test_a_saliency_map_shows_image_and_strength():
     assert figure.get_suptitle() == "Why?"
 
 
+@pytest.mark.parametrize("bias", [-9.0, 9.0])
+def test_a_lone_sigmoid_is_the_probability_of_class_1(bias):
+    model = model_of([Dense(1, activation="sigmoid")], channels=3)
+    model.layers[-1].params["bias"][...] = bias
+    image = np.zeros((6, 5, 3))
+    p = model.predict(image[None], verbose=0)[0, 0]
+    number, gradient = int(bias > 0), np.abs(plotting.class_score_gradient(model, image)).max(axis=2)
+    left, right, _ = plotting.saliency_map(model, image, class_names=["cat", "dog"]).axes
+    assert left.get_title() == f"predicted: {['cat', 'dog'][number]}, {max(p, 1 - p):.1%}"
+    assert right.get_title() == f"what moves the score of: {['cat', 'dog'][number]}"
+    np.testing.assert_array_equal(picture_of(right), gradient)
+    for asked in (0, 1):
+        _, right, _ = plotting.saliency_map(model, image, asked, ["cat", "dog"]).axes
+        assert right.get_title() == f"what moves the score of: {['cat', 'dog'][asked]}"
+        np.testing.assert_array_equal(picture_of(right), gradient)
+
+
 def test_outputs_that_are_no_probabilities_are_shown_as_they_are():
     model = model_of([Dense(3)], channels=3)
     output = model.predict(np.zeros((1, 6, 5, 3)), verbose=0)[0]

@@ -90,7 +90,7 @@ def test_get_and_config(identifier, cls, config):
     assert regularizer.get_config() == config
     stored = json.loads(json.dumps(regularizers.serialize(regularizer)))
     assert stored == {"class_name": cls.__name__, "config": config}
-    assert regularizers.get(stored).get_config() == config
+    assert regularizers.get(stored).get_config() == regularizers.deserialize(stored).get_config() == config
 
 
 def test_none_is_none():

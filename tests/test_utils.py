@@ -16,6 +16,14 @@ def test_one_hot_rows():
     assert rows.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0, 1]]
 
 
+@pytest.mark.parametrize(
+    "x",
+    [["0", "2"], np.array(["0", "2"], object), np.array([0, 2], object), np.array([b"0", b"2"]), np.array(["0", " 2"])],
+)
+def test_numbers_as_tables_hold_them(x):
+    assert to_categorical(x).tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
 def test_num_classes_may_be_larger():
     assert to_categorical([1, 0], 4).tolist() == [[0, 1, 0, 0], [1, 0, 0, 0]]
 
@@ -60,6 +68,7 @@ def test_dtypes(dtype):
         ([-1], None, "to_categorical: x holds -1, which is none of 0 classes; raise num_classes."),
         ([], None, "to_categorical: x of shape (0,) is empty; say num_classes."),
         (["a"], None, "to_categorical: x must hold class numbers, got dtype <U1; convert it to integers."),
+        (["1", "1.5"], None, "to_categorical: x must hold class numbers, got dtype <U3; convert it to integers."),
         ([None], None, "to_categorical: x must hold class numbers, got dtype object; convert it to integers."),
         ([0.0, float("nan")], 3, "to_categorical: x holds NaN or infinity; class numbers are finite."),
         ([[1], [1, 2]], 3, "to_categorical: x must be an array of class numbers, got rows of different lengths."),
@@ -127,5 +136,6 @@ def test_a_class_of_batches_by_number(batches_apart):
     np.testing.assert_array_equal(model.predict(Halves(), verbose=0), model.predict(x, batch_size=4, verbose=0))
     with pytest.raises(ConfigError, match="Halves: workers=4 is not supported"):
         Halves(workers=4)
+    assert [x[0, 0] for x, _ in Halves()] == [0, 1]  # slices beyond the end would go on
     with pytest.raises(NotImplementedError, match="PyDataset must override __len__, the number of batches"):
         len(PyDataset())

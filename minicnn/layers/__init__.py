@@ -41,6 +41,7 @@ LAYERS: dict[str, type[Layer]] = {
 
 MaxPool2D, AvgPool2D = MaxPooling2D, AveragePooling2D
 GlobalMaxPool2D, GlobalAvgPool2D = GlobalMaxPooling2D, GlobalAveragePooling2D
+Convolution2D, Convolution2DTranspose, SeparableConvolution2D = Conv2D, Conv2DTranspose, SeparableConv2D
 
 __all__ = [
     "LAYERS",
@@ -51,6 +52,8 @@ __all__ = [
     "BatchNormalization",
     "Conv2D",
     "Conv2DTranspose",
+    "Convolution2D",
+    "Convolution2DTranspose",
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
@@ -70,6 +73,7 @@ __all__ = [
     "Reshape",
     "Run",
     "SeparableConv2D",
+    "SeparableConvolution2D",
     "Softmax",
     "UpSampling2D",
     "ZeroPadding2D",

@@ -343,6 +343,8 @@ def axis_number(axis: Any, owner: str) -> int:
 def size_along(axis: int, input_shape: Shape, owner: str) -> int:
     """The length of a sample along axis, counted with the batch as axis 0. Raises ShapeError if there is none."""
     rank = len(input_shape) + 1
+    if rank == 1:
+        raise ShapeError(f"{owner}: samples must have an axis, got {batched(input_shape)}; add one with x[None].")
     if not -rank < axis < rank:
         raise ShapeError(f"{owner}: axis {axis} is not in input {batched(input_shape)}; use axis=-1.")
     return (0, *input_shape)[axis]

@@ -30,6 +30,7 @@ __all__ = [
     "SparseCategoricalCrossentropy",
     "binary_crossentropy",
     "categorical_crossentropy",
+    "deserialize",
     "get",
     "mean_squared_error",
     "serialize",
@@ -50,6 +51,11 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Lo
     if any(identifier is function for function in FUNCTIONS):
         identifier = identifier.__name__
     return initialized(resolve("loss", Loss, LOSSES, identifier, custom_objects), "reduction")
+
+
+def deserialize(name: Any, custom_objects: Mapping[str, type] | None = None) -> Loss:
+    """The loss of a config {"class_name", "config"}; get, under Keras's other name."""
+    return get(name, custom_objects)
 
 
 def serialize(loss: Loss) -> Config:

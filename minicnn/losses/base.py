@@ -161,6 +161,8 @@ class Loss:
                 f"{self.name}: labels of shape {y_true.shape} and predictions of shape {y_pred.shape} are not of as "
                 "many samples; give one label for each prediction."
             )
+        if y_pred.ndim == 1 and y_true.shape == (len(y_pred), 1):
+            y_pred = y_pred[:, None]  # the outputs of one unit, flattened
         self.check(y_true, y_pred.shape[1:])
         losses = self._losses(self.align(y_true, y_pred), y_pred)
         if self.reduction in (None, "none"):

@@ -10,6 +10,7 @@ Sums are float64 whatever the dtype of the predictions. Numbers, names and argum
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,30 +31,37 @@ from minicnn.metrics.classification import (
     sparse_top_k_categorical_accuracy,
     top_k_categorical_accuracy,
 )
+from minicnn.metrics.crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
 from minicnn.metrics.regression import MeanAbsoluteError, MeanSquaredError, mean_absolute_error, mean_squared_error
-from minicnn.typing import Shape
+from minicnn.naming import snake_case
+from minicnn.typing import Config, Shape
 
 __all__ = [
     "METRICS",
     "Accuracy",
     "BinaryAccuracy",
+    "BinaryCrossentropy",
     "CategoricalAccuracy",
+    "CategoricalCrossentropy",
     "Mean",
     "MeanAbsoluteError",
     "MeanMetricWrapper",
     "MeanSquaredError",
     "Metric",
     "SparseCategoricalAccuracy",
+    "SparseCategoricalCrossentropy",
     "SparseTopKCategoricalAccuracy",
     "TopKCategoricalAccuracy",
     "accuracy",
     "accuracy_for",
     "binary_accuracy",
     "categorical_accuracy",
+    "deserialize",
     "get",
     "mean_absolute_error",
     "mean_squared_error",
     "metric_for",
+    "serialize",
     "sparse_categorical_accuracy",
     "sparse_top_k_categorical_accuracy",
     "top_k_categorical_accuracy",
@@ -70,7 +78,17 @@ METRICS: dict[str, type[Metric]] = lookup.table_of(
     SparseTopKCategoricalAccuracy,
     MeanSquaredError,
     MeanAbsoluteError,
-    aliases={"mse": MeanSquaredError, "MSE": MeanSquaredError, "mae": MeanAbsoluteError, "MAE": MeanAbsoluteError},
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    SparseCategoricalCrossentropy,
+    aliases={
+        "mse": MeanSquaredError,
+        "MSE": MeanSquaredError,
+        "mae": MeanAbsoluteError,
+        "MAE": MeanAbsoluteError,
+        "bce": BinaryCrossentropy,
+        "BCE": BinaryCrossentropy,
+    },
 )
 """Every metric under its own name, in snake case, and under Keras's short names."""
 
@@ -78,7 +96,8 @@ METRICS: dict[str, type[Metric]] = lookup.table_of(
 def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Metric:
     """The metric that a name, class, object, config or plain function (y_true, y_pred) stands for.
 
-    A function needs no derivative here: its mean is reported under its name. Raises ConfigError for anything else.
+    A function needs no derivative here: its mean is reported under its name in snake case, psnr for PSNR, or under what
+    it has as `name`, as losses do. Raises ConfigError for anything else.
     """
     if hasattr(identifier, "update_state") and not isinstance(identifier, (Metric, type)):
         raise ConfigError(
@@ -86,8 +105,26 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Me
             "itself; take one of minicnn.metrics, or subclass Metric."
         )
     if callable(identifier) and not isinstance(identifier, (Metric, type)):
-        return MeanMetricWrapper(identifier)
+        return MeanMetricWrapper(identifier, _name_in_logs(identifier))
     return lookup.initialized(lookup.resolve("metric", Metric, METRICS, identifier, custom_objects), "name")
+
+
+def deserialize(config: Any, custom_objects: Mapping[str, type] | None = None) -> Metric:
+    """The metric of a config {"class_name", "config"}; get, under Keras's other name."""
+    return get(config, custom_objects)
+
+
+def serialize(metric: Metric) -> Config:
+    """{"class_name", "config"}, from which get makes the metric again, with no batch seen."""
+    return {"class_name": type(metric).__name__, "config": metric.get_config()}
+
+
+def _name_in_logs(function: Any) -> str:
+    """As Keras 3 makes it: of a lambda, lambda."""
+    name = getattr(function, "name", None)
+    if isinstance(name, str) and name:
+        return name
+    return snake_case(re.sub(r"\W+", "", getattr(function, "__name__", type(function).__name__)))
 
 
 def accuracy_for(y_true_shape: Shape, y_pred_shape: Shape, name: str = "accuracy") -> Metric:

@@ -20,6 +20,7 @@ __all__ = [
     "AdamW",
     "Optimizer",
     "RMSprop",
+    "deserialize",
     "get",
     "schedules",
     "serialize",
@@ -42,6 +43,11 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None) -> Op
         identifier = {"class_name": _known(identifier["class_name"]), "config": config}
     optimizer = resolve("optimizer", Optimizer, TABLE, identifier, custom_objects)
     return initialized(optimizer, "slots", "learning_rate")
+
+
+def deserialize(config: Any, custom_objects: Mapping[str, type] | None = None) -> Optimizer:
+    """The optimizer of a config {"class_name", "config"}; get, under Keras's other name."""
+    return get(config, custom_objects)
 
 
 def serialize(optimizer: Optimizer) -> Config:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minicnn.activations import Sigmoid
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.kernels.blas import single_threaded_blas
 from minicnn.layers import Run
@@ -52,7 +53,8 @@ def saliency_map(
 ) -> Figure:
     """An image beside how strongly each of its pixels moves the score of a class: |class_score_gradient|.
 
-    Of several channels the largest counts. class_number: None takes the predicted class. Raises as
+    Of several channels the largest counts. class_number: None takes the predicted class; a lone output of a sigmoid is
+    the probability of class 1 of two. Raises as
     class_score_gradient, and ShapeError for a model that takes no images of one or three channels.
     """
     x = one_sample(model, image, "saliency_map")
@@ -64,8 +66,11 @@ def saliency_map(
     names = names_or_none(class_names, "saliency_map")
     picture = pictures(np.asarray(image).reshape(x.shape), "saliency_map")[0]
     output = model.predict_on_batch(x)
+    lone = output.shape[1:] == (1,) and _ends_in_sigmoid(model)
+    if lone:
+        output = np.hstack([1 - output, output])  # of two classes: the other one's score is the negative
     number = _class_number(model, output, class_number, "saliency_map")
-    strength = np.abs(class_score_gradient(model, image, number)).max(axis=2)
+    strength = np.abs(class_score_gradient(model, image, 0 if lone else number)).max(axis=2)
     figure = new_figure(7.4, 3.6 + 0.3 * bool(title))
     left, right = figure.subplots(1, 2)
     left.imshow(picture, cmap="gray", vmin=0, vmax=1)
@@ -78,6 +83,10 @@ def saliency_map(
     if title:
         figure.suptitle(title)
     return finished(figure)
+
+
+def _ends_in_sigmoid(model: Any) -> bool:
+    return isinstance(getattr(model.layers[-1], "activation", None), Sigmoid)
 
 
 def _class_number(model: Any, scores: Array, class_number: Any, owner: str) -> int:

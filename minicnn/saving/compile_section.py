@@ -116,8 +116,11 @@ def metrics_to_keras(given: list[Any], loss: Loss) -> list[Any]:
 def _metric_to_keras(metric: Any) -> Any:
     if isinstance(metric, type) and issubclass(metric, Metric):
         metric = metric()
-    if not isinstance(metric, Metric):
-        return getattr(metric, "__name__", metric)  # a name, a config, or a function, which files know by name
+    if isinstance(metric, Loss):
+        return _loss_as_metric(metric)
+    if not isinstance(metric, Metric):  # a name, a config, or a function, which files know by name
+        named = isinstance(metric, (str, dict)) or hasattr(metric, "__name__")
+        return getattr(metric, "__name__", metric) if named else type(metric).__name__
     if isinstance(metric, metrics.MeanMetricWrapper):
         return _function_to_keras(metric)
     config = {key: value for key, value in metric.get_config().items() if value is not None}
@@ -126,6 +129,15 @@ def _metric_to_keras(metric: Any) -> Any:
     if ours and _is_default(metric):
         return name
     return {"class_name": type(metric).__name__, "config": config}
+
+
+def _loss_as_metric(loss: Loss) -> Config:
+    """A loss object among the metrics: the metric of its name, with those of its arguments that this knows."""
+    name, config = type(loss).__name__, loss.get_config()
+    known = metrics.METRICS.get(name)
+    if known is not None and losses.LOSSES.get(name) is type(loss):
+        config = {key: value for key, value in config.items() if key in inspect.signature(known).parameters}
+    return {"class_name": name, "config": config}
 
 
 def _function_to_keras(metric: metrics.MeanMetricWrapper) -> Any:

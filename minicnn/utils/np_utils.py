@@ -1,5 +1,6 @@
 """One-hot labels, in the place where Keras 2 has them: `from minicnn.utils import np_utils`."""
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from minicnn.typing import Array
 def to_categorical(x: Any, num_classes: int | None = None, dtype: Any = None, **unknown: Any) -> Array:
     """One-hot rows from class numbers: (...) or (..., 1) to (..., num_classes), float64 as in Keras 3.
 
-    x: integers; floats are cut to integers. A negative number counts from the end: −1 is the last class.
+    x: integers, also as strings; floats are cut to integers. A negative number counts from the end.
     num_classes: None or 0 means the largest number of x plus 1. dtype: Keras 2's argument, any type of numbers or bool;
     None is float64.
     Raises DataError for a number that is no class and for x that holds no numbers, ConfigError for other arguments
@@ -50,6 +51,9 @@ def _class_numbers(x: Any) -> Array:
         labels = np.asarray(x)
     except ValueError:  # rows of different lengths
         raise DataError("to_categorical: x must be an array of class numbers, got rows of different lengths.") from None
+    if labels.dtype.kind in "OUS":  # "5", as tables read from files hold them
+        with suppress(TypeError, ValueError, OverflowError):
+            labels = labels.astype(np.int64)
     if labels.dtype.kind not in "biuf":
         raise DataError(f"to_categorical: x must hold class numbers, got dtype {labels.dtype}; convert it to integers.")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from minicnn.arguments import refuse
@@ -31,6 +32,10 @@ class PyDataset:
 
     def __getitem__(self, index: int) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must override __getitem__, the batch of that number.")
+
+    def __iter__(self) -> Iterator[Any]:
+        """All batches once, in order; without it Python would go on until an IndexError, which slices never raise."""
+        return (self[k] for k in range(len(self)))
 
     def on_epoch_begin(self) -> None:
         """Called before the first batch of an epoch."""

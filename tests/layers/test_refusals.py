@@ -285,6 +285,7 @@ def test_wrong_arguments(cls, options, message):
         (L.Reshape((7, -1)), IMAGE, "has 60 entries a sample, which do not fill target_shape (7, -1)"),
         (L.Softmax(axis=4), IMAGE, "axis 4 is not in input (None, 6, 5, 2); use axis=-1"),
         (L.Softmax(axis=-2), FLAT, "axis -2 is not in input (None, 6); use axis=-1"),
+        (L.Softmax(), (), "samples must have an axis, got (None,); add one with x[None]"),
         (L.BatchNormalization(axis=2), FLAT, "axis 2 is not in input (None, 6); use axis=-1"),
         (L.BatchNormalization(axis=-4), IMAGE, "axis -4 is not in input (None, 6, 5, 2); use axis=-1"),
     ],

@@ -216,5 +216,8 @@ def test_weights_go_in_and_out_as_copies_in_keras_order():
 def test_keras_other_names():
     assert L.MaxPool2D is L.MaxPooling2D
     assert L.AvgPool2D is L.AveragePooling2D
+    assert L.Convolution2D is L.Conv2D
+    assert L.Convolution2DTranspose is L.Conv2DTranspose
+    assert L.SeparableConvolution2D is L.SeparableConv2D
     assert L.GlobalMaxPool2D is L.GlobalMaxPooling2D
     assert L.GlobalAvgPool2D is L.GlobalAveragePooling2D

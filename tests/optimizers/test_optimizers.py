@@ -222,8 +222,9 @@ def test_a_schedule_of_ones_own():
     optimizer = SGD(Warmup())
     assert steps(optimizer, [1.0], [[1.0]] * 2) == [[1.0], [0.5]]
     config = json.loads(json.dumps(optimizers.serialize(optimizer)))
-    again = optimizers.get(config, custom_objects={"Warmup": Warmup})
-    assert isinstance(again._learning_rate, Warmup)
+    for make in (optimizers.get, optimizers.deserialize):
+        again = make(config, custom_objects={"Warmup": Warmup})
+        assert isinstance(again._learning_rate, Warmup)
     with pytest.raises(ConfigError, match="unknown name 'Warmup'"):
         optimizers.get(config)
 

@@ -1,12 +1,13 @@
 """Metrics of functions with a name and arguments, and where files say that Keras finds the caller's own classes."""
 
+import functools
 import json
 import zipfile
 
 import numpy as np
 import pytest
 
-from minicnn import load_model, metrics, optimizers
+from minicnn import load_model, losses, metrics, optimizers
 from minicnn.optimizers import schedules
 from tests.saving.models import data, small
 from tests.saving.test_round_trip import Largest
@@ -71,6 +72,39 @@ def test_a_function_keeps_its_name_and_arguments(tmp_path, case, name):
     model.save(tmp_path / name)
     loaded = load_model(tmp_path / name, custom_objects=OWN)
     assert loaded.evaluate(x, y, verbose=0, return_dict=True) == expected
+
+
+OBJECTS = {
+    "loss": lambda: losses.BinaryCrossentropy(name="bce", label_smoothing=0.25),
+    "another loss": lambda: losses.MeanSquaredError(),
+    "function of a loss": lambda: losses.categorical_crossentropy,
+    "by name": lambda: "categorical_crossentropy",
+    "metric": lambda: metrics.CategoricalCrossentropy(name="ce2", label_smoothing=0.25),
+}
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m.keras"])
+@pytest.mark.parametrize("case", OBJECTS)
+def test_cross_entropies_and_losses_as_metrics(tmp_path, case, name):
+    x, y = data()
+    model = small()
+    model.compile("sgd", "categorical_crossentropy", metrics=[OBJECTS[case](), "accuracy"])
+    expected = model.evaluate(x, y, batch_size=len(x), verbose=0, return_dict=True)
+    model.save(tmp_path / name)
+    loaded = load_model(tmp_path / name)
+    assert loaded.evaluate(x, y, batch_size=len(x), verbose=0, return_dict=True) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m.keras"])
+def test_functions_without_a_name_can_be_saved(tmp_path, name):
+    x, y = data()
+    for metric, custom in ((functools.partial(scaled_error, scale=2.0), "partial"), (Loud(), "Loud")):
+        model = small()
+        model.compile("sgd", "categorical_crossentropy", metrics=[metric])
+        expected = model.evaluate(x, y, verbose=0)
+        model.save(tmp_path / name)
+        loaded = load_model(tmp_path / name, custom_objects={custom: metric})
+        assert loaded.evaluate(x, y, verbose=0) == expected
 
 
 def compile_config(path):

@@ -124,7 +124,17 @@ METRICS = {
         "accuracy",
     ],
     "binary": ["binary_accuracy"],
+    "cross-entropies": ["categorical_crossentropy"],
+    "cross-entropy objects": lambda k: [
+        k.metrics.CategoricalCrossentropy(label_smoothing=0.1, name="smooth"),
+        k.losses.CategoricalCrossentropy(name="as_loss"),
+    ],
 }
+
+
+def test_binary_crossentropy_as_a_metric():
+    models = pair("binary_crossentropy", output="sigmoid", metrics=["bce", "binary_crossentropy", "binary_accuracy"])
+    fit_both(models, X, Y, sample_weight=WEIGHTS, validation_data=(X_VAL, Y_VAL))
 
 
 @pytest.mark.parametrize("metrics", METRICS)
