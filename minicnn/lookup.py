@@ -13,6 +13,9 @@ from minicnn.typing import Config
 
 T = TypeVar("T")
 
+LONGEST = 80
+"""Characters of what was received that a message shows, at most."""
+
 
 def table_of(*classes: type[T], aliases: Mapping[str, type[T]] | None = None) -> dict[str, type[T]]:
     """Every class under its own name and in snake case ("GlorotUniform", "glorot_uniform"), and under its aliases."""
@@ -55,7 +58,9 @@ def resolve(
         hint = " A layer stands on its own: put it behind this one."
     elif callable(identifier) and hasattr(base, "gradient"):
         hint = f" A plain function has no derivative here: subclass minicnn's {base.__name__} with value and gradient."
-    raise ConfigError(f"{where}: expected a name, {_article(base)} or its class, got {identifier!r}.{hint}")
+    got = " ".join(repr(identifier).split())  # an array's has several lines
+    got = got if len(got) <= LONGEST else f"{got[:LONGEST]}..."
+    raise ConfigError(f"{where}: expected a name, {_article(base)} or its class, got {got}.{hint}")
 
 
 def initialized(thing: T, attribute: str, arguments: str = "") -> T:

@@ -1,10 +1,23 @@
 """From a name, a class, an instance or a config to an object, and nothing else."""
 
+import numpy as np
 import pytest
 
 from minicnn import activations, initializers, regularizers
 from minicnn.errors import ConfigError
 from minicnn.lookup import class_named, resolve, table_of
+
+
+def test_arrays_are_refused_in_a_line():
+    with pytest.raises(ConfigError) as error:
+        initializers.get(np.arange(4.0).reshape(2, 2))
+    assert str(error.value) == (
+        "initializer: expected a name, an Initializer or its class, got array([[0., 1.], [2., 3.]])."
+    )
+    with pytest.raises(ConfigError) as error:
+        initializers.get(np.zeros((9, 9)))
+    assert str(error.value).endswith("...")
+    assert len(str(error.value)) < 150
 
 
 class Animal:
