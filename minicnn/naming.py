@@ -5,6 +5,7 @@ Nothing but names hangs on this counter: neither weights nor random numbers depe
 
 import re
 from collections import Counter
+from typing import Any
 
 _counts: Counter[str] = Counter()
 
@@ -13,6 +14,12 @@ def snake_case(class_name: str) -> str:
     """The class's name as Keras 3 spells it in layer names and files: conv2d of Conv2D, max_pooling2d, re_lu."""
     words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
+def function_name(function: Any) -> str:
+    """What files and messages call it: __name__, or its class's where it is an object that can be called."""
+    name: str = getattr(function, "__name__", type(function).__name__)
+    return name
 
 
 def automatic_name(class_name: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minicnn.batches import ArrayBatches, Batches
+from minicnn.naming import function_name
 from minicnn.typing import Array, Config
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
-    return getattr(value, "__name__", type(value).__name__)
+    return function_name(value)
 
 
 def _data(batches: Batches | None) -> Config | None:

@@ -61,10 +61,7 @@ def emit_tiles(  # type: ignore[no-untyped-def]
     signature = types.void(a, b, c, *[types.intp] * 11)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        unit, vector = unit_and_vector(context, a.dtype)
-        pa, pb, pc, *numbers = args
-        sizes = [(m, v) for v, limit in enumerate(unit.rows, start=1) for m in range(1, limit + 1)]
-        _tile_nests(builder, vector, (pa, pb, pc), numbers, sizes)
+        _tile_nests(context, builder, a.dtype, args)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -72,35 +69,34 @@ def emit_tiles(  # type: ignore[no-untyped-def]
 
 @intrinsic
 def emit_fetching_tiles(  # type: ignore[no-untyped-def]
-    typingctx, a, b, c, ahead, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add, ahead_in
+    typingctx, a, b, c, ahead, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add
 ):
-    """The same of tiles of FETCHING vectors and more, which fetch the line of cache at ahead + k·ahead_in meanwhile."""
-    signature = types.void(a, b, c, ahead, *[types.intp] * 12)
+    """The same of tiles of FETCHING vectors and more, which fetch the line of cache at ahead + k·b_in meanwhile."""
+    signature = types.void(a, b, c, ahead, *[types.intp] * 11)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        unit, vector = unit_and_vector(context, a.dtype)
-        pa, pb, pc, ahead, *numbers, ahead_in = args
-        least = min(FETCHING, len(unit.rows))
-        sizes = [(m, v) for v, limit in enumerate(unit.rows, start=1) if v >= least for m in range(1, limit + 1)]
-        _tile_nests(builder, vector, (pa, pb, pc), numbers, sizes, (ahead, ahead_in))
+        pa, pb, pc, ahead, *numbers = args
+        _tile_nests(context, builder, a.dtype, [pa, pb, pc, *numbers], FETCHING, ahead)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
 def _tile_nests(
-    builder: Any, vector: Any, arrays: tuple[Any, Any, Any], numbers: list[Any], sizes: list[tuple[int, int]],
-    fetched: tuple[Any, Any] | None = None,
-) -> None:  # fmt: skip
-    """The jump to the loop nest of the tile's size, and the nests of these sizes: rows, and vectors in a row."""
-    pa, pb, pc = arrays
-    a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add = numbers
+    context: Any, builder: Any, dtype: Any, args: list[Any], least: int = 1, ahead: Any | None = None
+) -> None:
+    """The jump to the loop nest of the tile's size, and the nests of all sizes from `least` vectors in a row on, or of
+    the widest. args: emit_tiles's."""
+    unit, vector = unit_and_vector(context, dtype)
+    pa, pb, pc, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add = args
     adding = builder.icmp_signed("!=", add, constant(0))
     vectors = builder.udiv(columns, constant(vector.count))
     end = builder.append_basic_block("end")
     # One number for the tile size: rows + 32 * vectors.
     jump = builder.switch(builder.add(rows, builder.mul(vectors, constant(32))), end)
-    nest = _Nest(vector, pa, pb, (a_in, a_out, b_in, b_out), (n_in, n_out), fetched)
+    nest = _Nest(vector, pa, pb, (a_in, a_out, b_in, b_out), (n_in, n_out), ahead)
+    widths = range(min(least, len(unit.rows)), len(unit.rows) + 1)
+    sizes = [(height, width) for width in widths for height in range(1, unit.rows[width - 1] + 1)]
     for m, v in sizes:
         block = builder.append_basic_block(f"tile_{m}x{v}")
         jump.add_case(constant(m + 32 * v), block)
@@ -240,7 +236,7 @@ def _combination(builder: Any, signs: tuple[int, ...], values: list[Any]) -> Any
 class _Nest:
     """The loop nest of all tiles: sums of products over two nested strides, each in a vector register.
 
-    fetched: the address of which a line of cache is fetched meanwhile, and how far it advances with k; or None.
+    ahead: the address from which on lines of cache are fetched meanwhile, one for each k, b_in apart; or None.
     """
 
     vector: Any
@@ -248,7 +244,7 @@ class _Nest:
     b: Any
     strides: tuple[Any, Any, Any, Any]
     counts: tuple[Any, Any]
-    fetched: tuple[Any, Any] | None = None
+    ahead: Any | None = None
 
     def emit(self, builder: Any, a_offsets: list[Any], b_offsets: list[Any], initial: dict[Any, Any]) -> dict[Any, Any]:
         """The sums by (row, vector): of each number of a, spread over a vector, times each vector of b.
@@ -267,9 +263,8 @@ class _Nest:
         at_inner = phis(builder, {**at_outer, "count": constant(0)}, outer)
         fma = fused_multiply_add(builder, vector)
         row = [load(builder, vector, builder.gep(at_inner["b"], [offset])) for offset in b_offsets]
-        if self.fetched is not None:
-            ahead, ahead_in = self.fetched
-            fetch(builder, builder.gep(ahead, [builder.mul(at_inner["count"], ahead_in)]), *TO_READ_SOON)
+        if self.ahead is not None:
+            fetch(builder, builder.gep(self.ahead, [builder.mul(at_inner["count"], b_in)]), *TO_READ_SOON)
         sums = {}
         for m, offset in enumerate(a_offsets):
             value = spread(builder, vector, builder.load(builder.gep(at_inner["a"], [offset])))

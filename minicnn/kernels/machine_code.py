@@ -27,15 +27,12 @@ def tile_product(  # type: ignore[no-untyped-def]
 
 @intrinsic
 def fetching_tile_product(  # type: ignore[no-untyped-def]
-    typingctx, a, a0, a_row, a_in, a_out, b, b0, b_in, b_out, c, c0, c_row, n_in, n_out, rows, columns, add,
-    ahead, ahead0, ahead_in,
-):  # fmt: skip
+    typingctx, a, a0, a_row, a_in, a_out, b, b0, b_in, b_out, c, c0, c_row, n_in, n_out, rows, columns, add, ahead
+):
     """tiles.fetching_tile_product for compiled code: the same arguments."""
     integer = types.intp
-    signature = types.void(
-        a, *[integer] * 4, b, *[integer] * 3, c, *[integer] * 6, types.boolean, ahead, *[integer] * 2
-    )
-    return signature, _call("fetching", (0, 5, 9, 17), (2, 3, 4, 7, 8, 11, 12, 13, 14, 15, 16, 19))
+    signature = types.void(a, *[integer] * 4, b, *[integer] * 3, c, *[integer] * 6, types.boolean, integer)
+    return signature, _call("fetching", (0, 5, 9), (2, 3, 4, 7, 8, 11, 12, 13, 14, 15, 16), ((5, 17),))
 
 
 @intrinsic
@@ -69,17 +66,20 @@ def rank_update(typingctx, a, a0, a_row, b, b0, b_row, c, c0, rank, rows, lanes)
     return signature, _call("update", (0, 3, 6), (2, 5, 8, 9))
 
 
-def _call(name: str, arrays: tuple[int, ...], numbers: tuple[int, ...]) -> Any:
+def _call(
+    name: str, arrays: tuple[int, ...], numbers: tuple[int, ...], places: tuple[tuple[int, int], ...] = ()
+) -> Any:
     """How an intrinsic calls machine code of `provide`.
 
     arrays: which of its arguments are arrays; behind each stands the place of its first number. numbers: the others.
+    places: further places, each in one of the arrays, by the arguments' numbers.
     """
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         index, addresses = ir.IntType(64), []
-        for k in arrays:
+        for k, place in (*((k, k + 1) for k in arrays), *places):
             array = context.make_array(signature.args[k])(context, builder, args[k])
-            addresses.append(builder.gep(array.data, [args[k + 1]]))
+            addresses.append(builder.gep(array.data, [args[place]]))
         given = [args[k] if args[k].type == index else builder.zext(args[k], index) for k in numbers]
         kind = ir.FunctionType(ir.VoidType(), [addresses[0].type] * len(addresses) + [index] * len(given))
         function = cgutils.get_or_insert_function(builder.module, kind, _symbol(name, signature.args[0].dtype))
@@ -126,11 +126,9 @@ def _tiles(a, b, c, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, c
 
 
 def _fetching_tiles(  # type: ignore[no-untyped-def]
-    a, b, c, ahead, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add, ahead_in
+    a, b, c, ahead, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add
 ):
-    emit_fetching_tiles(
-        a, b, c, ahead, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add, ahead_in
-    )
+    emit_fetching_tiles(a, b, c, ahead, a_row, a_in, a_out, b_in, b_out, c_row, n_in, n_out, rows, columns, add)
 
 
 def _pooled(  # type: ignore[no-untyped-def]
@@ -151,7 +149,7 @@ def _updates(a, b, c, a_row, b_row, rank, rows):  # type: ignore[no-untyped-def]
 
 _MACHINE_CODE: dict[str, tuple[Any, int, int]] = {
     "tile": (_tiles, 3, 11),
-    "fetching": (_fetching_tiles, 4, 12),
+    "fetching": (_fetching_tiles, 4, 11),
     "pooled": (_pooled, 4, 14),
     "transform": (_transforms, 2, 9),
     "update": (_updates, 3, 4),

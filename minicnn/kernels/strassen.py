@@ -67,13 +67,9 @@ PARTS = 16
 """Into how many parts the panels of a task are cut where they are made, by rows."""
 
 PANEL = 3
-"""Vectors in a row of most panels of the kernel. With four those products take 1.08 times as
-long: a tile of three by eight reads less of the weights for each of its products than one of four by six."""
-
-DEPTH = 128
-"""Inputs that one product sums over: so many rows of the weights stay in the first-level cache from tile to tile, and
-as many of the next product are fetched meanwhile. The 49 products of 256 samples through 4096x4096 take 21.0 ms; with
-all inputs at once 22.3, and without fetching 24.3 (an AVX-512 Xeon)."""
+"""Vectors in a row of most panels of the kernel. With four the products of 256 samples through 4096x4096 take 22.6 ms
+instead of 20.5 (an AVX-512 Xeon): a tile of three by eight reads less of the weights for each product than one of four
+by six. Without fetching what comes next (panel_product in tiles.py) they took 24.6 instead of 22.3."""
 
 STRIP = 256
 """Columns whose largest numbers are kept side by side."""
@@ -250,16 +246,12 @@ def multiply_places(
         while f < last:
             width = panel_width(last - f, tiling)
             panel = place * of_weights + f * inputs
-            for k in range(0, inputs, DEPTH):
-                depth = min(DEPTH, inputs - k)
-                follows = panel + (k + depth) * width
-                if k + depth == inputs and f + width == last:
-                    follows = (place + 1) * of_weights + first * inputs
-                panel_product(
-                    parts, place * plane + k, inputs, 1, weights, panel + k * width, width,
-                    products, place * products_plane + (f - first) * block_rows, width,
-                    weights, follows, width, depth, block_rows, width, k > 0, tiling,
-                )  # fmt: skip
+            following = panel + inputs * width if f + width < last else (place + 1) * of_weights + first * inputs
+            panel_product(
+                parts, place * plane, inputs, weights, panel,
+                products, place * products_plane + (f - first) * block_rows, width,
+                inputs, block_rows, width, following, tiling,
+            )  # fmt: skip
             f += width
 
 

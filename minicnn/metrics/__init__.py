@@ -33,7 +33,7 @@ from minicnn.metrics.classification import (
 )
 from minicnn.metrics.crossentropy import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
 from minicnn.metrics.regression import MeanAbsoluteError, MeanSquaredError, mean_absolute_error, mean_squared_error
-from minicnn.naming import snake_case
+from minicnn.naming import function_name, snake_case
 from minicnn.typing import Config, Shape
 
 __all__ = [
@@ -124,7 +124,7 @@ def _name_in_logs(function: Any) -> str:
     name = getattr(function, "name", None)
     if isinstance(name, str) and name:
         return name
-    return snake_case(re.sub(r"\W+", "", getattr(function, "__name__", type(function).__name__)))
+    return snake_case(re.sub(r"\W+", "", function_name(function)))
 
 
 def accuracy_for(y_true_shape: Shape, y_pred_shape: Shape, name: str = "accuracy") -> Metric:

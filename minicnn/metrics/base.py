@@ -9,7 +9,7 @@ import numpy as np
 
 from minicnn.arguments import dtype_or_none, refuse_unknown
 from minicnn.errors import ConfigError, ShapeError
-from minicnn.naming import snake_case
+from minicnn.naming import function_name, snake_case
 from minicnn.typing import Array, Config
 
 
@@ -163,7 +163,7 @@ class MeanMetricWrapper(SampleMetric):
         return values
 
     def get_config(self) -> Config:
-        return {**super().get_config(), "fn": getattr(self.fn, "__name__", type(self.fn).__name__), **self.kwargs}
+        return {**super().get_config(), "fn": function_name(self.fn), **self.kwargs}
 
 
 def _sample_means(values: Array) -> Array:

@@ -54,8 +54,8 @@ def saliency_map(
     """An image beside how strongly each of its pixels moves the score of a class: |class_score_gradient|.
 
     Of several channels the largest counts. class_number: None takes the predicted class; a lone output of a sigmoid is
-    the probability of class 1 of two. Raises as
-    class_score_gradient, and ShapeError for a model that takes no images of one or three channels.
+    the probability of class 1 of two. Raises as class_score_gradient, and ShapeError for a model that takes no images
+    of one or three channels.
     """
     x = one_sample(model, image, "saliency_map")
     if x.ndim != 4 or x.shape[3] not in (1, 3):

@@ -13,7 +13,7 @@ from minicnn import losses, metrics
 from minicnn.errors import ConfigError
 from minicnn.losses import Loss
 from minicnn.metrics import Metric
-from minicnn.naming import snake_case
+from minicnn.naming import function_name, snake_case
 from minicnn.saving.dialects import changes_nothing, parts, plain
 from minicnn.typing import Config
 
@@ -119,8 +119,7 @@ def _metric_to_keras(metric: Any) -> Any:
     if isinstance(metric, Loss):
         return _loss_as_metric(metric)
     if not isinstance(metric, Metric):  # a name, a config, or a function, which files know by name
-        named = isinstance(metric, (str, dict)) or hasattr(metric, "__name__")
-        return getattr(metric, "__name__", metric) if named else type(metric).__name__
+        return metric if isinstance(metric, (str, dict)) else function_name(metric)
     if isinstance(metric, metrics.MeanMetricWrapper):
         return _function_to_keras(metric)
     config = {key: value for key, value in metric.get_config().items() if value is not None}
@@ -145,7 +144,7 @@ def _function_to_keras(metric: metrics.MeanMetricWrapper) -> Any:
 
     The name is left out where it is the function's: Keras would put a custom object of that name in its place.
     """
-    function = getattr(metric.fn, "__name__", type(metric.fn).__name__)
+    function = function_name(metric.fn)
     config = {**({} if metric.name == function else {"name": metric.name}), **metric.kwargs}
     if not config:
         return function

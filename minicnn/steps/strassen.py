@@ -34,7 +34,8 @@ of workspace.py then keeps; a batch of 256 samples gains 10 ms (2 cores of an AM
 LEAST, MOST = 64, 512
 """Samples that come at once from which Strassen's product pays, and that are multiplied at once.
 
-Of DenseStep's time a layer 4096x4096 takes 1.2 for 32 samples, 0.85 for 64, 0.7 for 128 and 512 and 0.77 for 256.
+Of DenseStep's time a layer 4096x4096 takes 1.2 for 32 samples, 0.85 for 64, 0.7 for 128 and 512 and 0.77 for 256 (an
+AMD EPYC, before what the product needs next was fetched).
 """
 
 NARROWEST, WIDEST = 1024, 4096

@@ -38,9 +38,6 @@ from minicnn.steps.pool_parts import AVERAGE_POOL, max_of_parts, mean_of_parts, 
 from minicnn.steps.pooled_kernels import finish_pooled, repeated_rows, signed
 from minicnn.typing import Array
 
-DEPTH = 128
-"""Channels that one product sums over: so many rows of the weights stay in the first-level cache from tile to tile."""
-
 
 @inlined
 def transform_kernels(
@@ -89,16 +86,11 @@ def multiply_panel(
     """
     for place in range(places):
         panel = (place * filters + f) * channels
-        for c in range(0, channels, DEPTH):
-            depth = min(DEPTH, channels - c)
-            follows = panel + (c + depth) * width
-            if c + depth == channels:
-                follows = ((place + 1) * filters + f if place + 1 < places else next_f) * channels
-            panel_product(
-                inputs, place * input_plane + c, channels, 1, weights, panel + c * width, width,
-                products, place * product_plane, width,
-                weights, follows, width, depth, tiles, width, c > 0, tiling,
-            )  # fmt: skip
+        following = ((place + 1) * filters + f if place + 1 < places else next_f) * channels
+        panel_product(
+            inputs, place * input_plane, channels, weights, panel, products, place * product_plane, width,
+            channels, tiles, width, following, tiling,
+        )  # fmt: skip
 
 
 @inlined

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minicnn.kernels import strassen
+from minicnn.kernels import strassen, tiles
 from minicnn.kernels.fused import LINEAR
 from minicnn.kernels.strassen import (
     PLACES,
@@ -113,7 +113,7 @@ def test_panels():
 @pytest.mark.parametrize("depth", [1, 3, 128])
 def test_the_loops_are_the_formulas(depth, monkeypatch):
     """Exactly, since the numbers are small integers: loops and formulas add and multiply the same."""
-    monkeypatch.setattr(strassen, "DEPTH", depth)
+    monkeypatch.setattr(tiles, "DEPTH", depth)
     rng = np.random.default_rng(2)
     x, kernel, bias = integers(rng, 12, 16), integers(rng, 16, 24), integers(rng, 24)
     tiling, ones = Tiling(2, 3, 2, 0, 0, 4), np.ones(24)
