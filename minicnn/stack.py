@@ -11,7 +11,7 @@ from minicnn.arguments import refuse, seed_or_none
 from minicnn.errors import ConfigError, NotBuiltError, ShapeError
 from minicnn.kernels import kernel_set
 from minicnn.layers import InputLayer, Layer
-from minicnn.layers.base import batched, float_dtype, sample_shape
+from minicnn.layers.shapes import batched, float_dtype, sample_shape
 from minicnn.naming import automatic_name
 from minicnn.training import Trainer
 from minicnn.typing import Shape

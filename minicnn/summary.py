@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minicnn.layers import Layer
-from minicnn.layers.base import batched
+from minicnn.layers.shapes import batched
 
 WIDTH = 65
 COLUMNS = (29, 55, 65)

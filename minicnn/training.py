@@ -15,7 +15,7 @@ from minicnn.errors import ConfigError, DataError, ShapeError
 from minicnn.evaluation import Evaluator, labels_of, returned
 from minicnn.geometry import positive_int
 from minicnn.layers import Run
-from minicnn.layers.base import batched
+from minicnn.layers.shapes import batched
 from minicnn.parameters import trainable_owners
 from minicnn.progress import Progress, verbosity, warn
 from minicnn.scores import Logs, Scores, check_metrics

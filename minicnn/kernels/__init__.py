@@ -1,7 +1,9 @@
 """The operations that layers, losses and optimizers are made of: arrays in, arrays out.
 
-A KernelSet holds one function for each operation. NUMPY and NUMBA are its two instances, equal up to rounding; each
-file of this package has, for its operations, the formula, the plain loops, the NumPy version and the compiled one.
+A KernelSet holds one function for each operation. NUMPY and NUMBA are its two instances, equal up to rounding. Each
+file that is imported below has, for its operations, the formula, the plain loops, the NumPy version and the compiled
+one. The other files of this package are parts of those, products that fused steps call past the KernelSet
+(steps/plan.py decides what runs), and how machine code is made of all that.
 """
 
 from collections.abc import Callable, Mapping

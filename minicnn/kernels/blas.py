@@ -5,8 +5,9 @@ Numba's threads and those of OpenBLAS spin against each other: with all layers o
 therefore split large products themselves and call it from each of their own threads.
 
 CPUs without generated machine code (llvm.py) run these for dense layers and for convolutions, but not the grouped ones;
-others for dense layers with very long sums (dense.py), transposed convolutions, the 1x1 part of separable ones, and any
-that no fused step takes: dilated ones on larger maps, or those with an activation that fused.py does not have.
+others for the gradients of small dense layers with very long sums (dense.py), transposed convolutions, the 1x1 part of
+separable ones, and any that no fused step takes: dilated ones on larger maps, or those with an activation that fused.py
+does not have.
 """
 
 import os

@@ -3,9 +3,9 @@
 Throughout: x (N, I), kernel (I, O), bias (O,), y and dy (N, O), code an activation of fused.py. Cost: N·I·O
 multiply-adds for each product. Small layers run as tile products of arrays where they lie (dense_tiles.py), large ones
 as the convolution that they are on a map of one pixel (valid_taps.py); on CPUs without generated machine code, and for
-very long sums, blocks of samples go through BLAS. Going forward, a sample or two read the kernel eight rows at a time,
-and in a large layer few make rank updates (dense_updates.py); predict and evaluate multiply thousands of samples by its
-kernel in another way yet (strassen.py).
+the gradients of small layers with very long sums, blocks of samples go through BLAS. Going forward, such sums are made
+in parts, a sample or two read the kernel eight rows at a time, and in a large layer few make rank updates
+(dense_updates.py); predict and evaluate multiply thousands of samples by its kernel in another way yet (strassen.py).
 
 A last layer of 10 outputs reaches 2 to 5 % of its limit with 84 inputs, 5 to 10 with 512, and 14 to 22 with 1600 or
 4096 (bench/results/kernels_intel.md): its rows fill 10 of 16 lanes, and each number of x is used ten times only.
@@ -256,15 +256,38 @@ def is_large(inputs: int, outputs: int) -> bool:
     return outputs >= 64 and inputs * outputs >= 1 << 17
 
 
+def activate_rows(y: Array, bias: Array, code: int) -> None:
+    """y = f(y + bias), in place, for y (N, O)."""
+    for r in prange(len(y)):
+        activate_in_place(y[r], bias, code)
+
+
+activate_rows_numba = compiled(activate_rows)
+
+
+def dense_in_parts(x: Array, kernel: Array, bias: Array, code: int) -> Array:
+    """y = f(x · kernel + bias) for more than LONGEST inputs: sums over a part of them each, which are then added."""
+    inputs, no_bias = len(kernel), np.zeros_like(bias)
+    parts = -(-inputs // LONGEST)
+    y = np.zeros((len(x), len(bias)), x.dtype)
+    for part in range(parts):
+        some = slice(part * inputs // parts, (part + 1) * inputs // parts)
+        y += dense_activated(np.ascontiguousarray(x[:, some]), kernel[some], no_bias, LINEAR)
+    activate_rows_numba(y, bias, code)
+    return y
+
+
 def dense_activated(x: Array, kernel: Array, bias: Array, code: int) -> Array:
     """y = f(x · kernel + bias), the way that was found to be fast for these shapes."""
     inputs, outputs = kernel.shape
     if len(x) <= FEW:
         return (dense_streamed_numba if streaming_pays(inputs, outputs) else dense_few_numba)(x, kernel, bias, code)
-    tiling, large = tiling_for(x.itemsize), is_large(inputs, outputs)
-    if tiling is None or (not large and inputs > LONGEST):
+    tiling = tiling_for(x.itemsize)
+    if tiling is None:
         return dense_blocked_numba(x, kernel, bias, code)
-    if not large:
+    if inputs > LONGEST:
+        return dense_in_parts(x, kernel, bias, code)
+    if not is_large(inputs, outputs):
         return dense_tiled(x, kernel, bias, code, tiling)
     if updates_pay(len(x), inputs, outputs, tiling.lanes):
         return dense_updated(x, kernel, bias, code, tiling.lanes, update_rank(x.itemsize))
@@ -278,7 +301,7 @@ def dense_activated_backward(
     """dense_backward_blocked, the way that was found to be fast for these shapes."""
     tiling = tiling_for(x.itemsize) if len(x) else None
     large = is_large(*kernel.shape)
-    if tiling is None or (not large and max(x.shape) > LONGEST):
+    if tiling is None or (not large and max(dy.shape) > LONGEST):  # of samples, for dkernel, and outputs, for dx
         return dense_backward_blocked_numba(dy, y, x, kernel, code, dkernel, dbias, need_dx)
     if not large:
         return dense_tiled_backward(dy, y, x, kernel, code, tiling, dkernel, dbias, need_dx)

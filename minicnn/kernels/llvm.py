@@ -15,7 +15,7 @@ van de Geijn 2008, "Anatomy of high-performance matrix multiplication"), emitted
 
 A pooled tile is the same nest, with four sums for each result, one for each window of a 2x2 pool, of which it stores
 the largest or the mean: what a pool leaves of a convolution never goes through memory. A tile transform
-(winograd.py, toeplitz.py) is straight code: it loads the numbers of a tile, a vector of channels each, adds and
+(transforms.py) is straight code: it loads the numbers of a tile, a vector of channels each, adds and
 subtracts them as the matrices say, and stores. A rank update holds the rows of b in registers instead of the sums, for
 as many rows of a and c as there are. A fetching tile asks for what the next product needs while it computes.
 
@@ -31,6 +31,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from minicnn.kernels.fetching import FETCHING
 from minicnn.kernels.llvm_words import (
     TO_READ_SOON,
     TO_WRITE,
@@ -50,7 +51,7 @@ from minicnn.kernels.llvm_words import (
     vector_at,
     vector_offsets,
 )
-from minicnn.kernels.tiles import FETCHING, SIDES
+from minicnn.kernels.transforms import SIDES
 
 
 @intrinsic

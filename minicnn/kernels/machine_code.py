@@ -1,6 +1,6 @@
 """How compiled kernels call the machine code that llvm.py generates: by its symbol, once `provide` has made it.
 
-jit.py and tiles.py import this, when a kernel is compiled.
+jit.py imports this when a kernel is compiled, tiles.py and transforms.py when a step or a pass asks for a tiling.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ def tile_product(  # type: ignore[no-untyped-def]
 def fetching_tile_product(  # type: ignore[no-untyped-def]
     typingctx, a, a0, a_row, a_in, a_out, b, b0, b_in, b_out, c, c0, c_row, n_in, n_out, rows, columns, add, ahead
 ):
-    """tiles.fetching_tile_product for compiled code: the same arguments."""
+    """fetching.fetching_tile_product for compiled code: the same arguments."""
     integer = types.intp
     signature = types.void(a, *[integer] * 4, b, *[integer] * 3, c, *[integer] * 6, types.boolean, integer)
     return signature, _call("fetching", (0, 5, 9), (2, 3, 4, 7, 8, 11, 12, 13, 14, 15, 16), ((5, 17),))
@@ -52,7 +52,7 @@ def pooled_tile_product(  # type: ignore[no-untyped-def]
 def tile_transform(  # type: ignore[no-untyped-def]
     typingctx, a, a0, a_row, a_column, a_tile, b, b0, b_row, b_column, b_tile, kind, tiles, columns
 ):
-    """tiles.tile_transform for compiled code: the same arguments."""
+    """transforms.tile_transform for compiled code: the same arguments."""
     integer = types.intp
     signature = types.void(a, *[integer] * 4, b, *[integer] * 7)
     return signature, _call("transform", (0, 5), (2, 3, 4, 7, 8, 9, 10, 11, 12))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.geometry import Windows
+from minicnn.kernels.convolution import tap_slices
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.typing import Array
 
@@ -103,18 +104,9 @@ def _window_pixels(x: Array, windows: Windows) -> Iterator[tuple[Any, Any]]:
     Both as indices into arrays (N, rows, columns, C).
     """
     for i in range(windows.kh):
-        rows_out, rows_in = _on_the_map(x.shape[1], windows.oh, windows.sh, i - windows.top)
         for j in range(windows.kw):
-            columns_out, columns_in = _on_the_map(x.shape[2], windows.ow, windows.sw, j - windows.left)
-            yield (slice(None), rows_out, columns_out), (slice(None), rows_in, columns_in)
-
-
-def _on_the_map(size: int, out: int, stride: int, offset: int) -> tuple[slice, slice]:
-    """On one axis: the p < out with 0 <= p·stride + offset < size, and those p·stride + offset."""
-    first = max(0, -(offset // stride))
-    count = max(0, min(out - 1, (size - 1 - offset) // stride) - first + 1)
-    start = first * stride + offset
-    return slice(first, first + count), slice(start, start + count * stride, stride) if count else slice(0, 0)
+            outputs, inputs = tap_slices(windows, x.shape[1:3], i, j)
+            yield (slice(None), *outputs), (slice(None), *inputs)
 
 
 # The blocked versions work on whole rows of the map first, and on columns after: the largest of a window is the largest

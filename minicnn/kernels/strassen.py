@@ -36,19 +36,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minicnn.kernels.fetching import panel_product
 from minicnn.kernels.fused import activate
 from minicnn.kernels.jit import compiled, inlined, prange
-from minicnn.kernels.tiles import (
-    LEFT,
-    RIGHT,
-    SIDES,
-    SUMS,
-    Tiling,
-    even_width,
-    lines_of_cache,
-    panel_product,
-    tile_transform,
-)
+from minicnn.kernels.tiles import Tiling, even_width, lines_of_cache
+from minicnn.kernels.transforms import LEFT, RIGHT, SIDES, SUMS, tile_transform
 from minicnn.kernels.winograd import odd_lines
 from minicnn.typing import Array
 
@@ -69,7 +61,7 @@ PARTS = 16
 PANEL = 3
 """Vectors in a row of most panels of the kernel. With four the products of 256 samples through 4096x4096 take 22.6 ms
 instead of 20.5 (an AVX-512 Xeon): a tile of three by eight reads less of the weights for each product than one of four
-by six. Without fetching what comes next (panel_product in tiles.py) they took 24.6 instead of 22.3."""
+by six. Without fetching what comes next (fetching.py) they took 24.6 instead of 22.3."""
 
 STRIP = 256
 """Columns whose largest numbers are kept side by side."""
@@ -183,7 +175,7 @@ def columns_of_a_task(outputs: int, tiling: Tiling) -> int:
 
 
 @inlined
-def panel_width(columns: int, tiling: Tiling) -> int:
+def next_width(columns: int, tiling: Tiling) -> int:
     """Of the first of the panels that so many columns of a task are cut into: PANEL vectors, or the widest if they are
     fewer. What would be two of the widest or less is cut in the middle, so that no panel is too narrow to fetch."""
     return even_width(columns, tiling) if columns <= 2 * tiling.widest else min(PANEL * tiling.lanes, tiling.widest)
@@ -208,7 +200,7 @@ def strassen_weights_loops(kernel: Array, by_row: Array, by_column: Array, tilin
         last, end = min(outputs, f + columns), (part + 1) * inputs // PARTS
         blocks = lines_of_cache(16 * ROWS * tiling.widest, kernel)
         while f < last:
-            width = panel_width(last - f, tiling)
+            width = next_width(last - f, tiling)
             for row in range(part * inputs // PARTS, end, ROWS):
                 rows = min(ROWS, end - row)
                 gather_blocks(kernel, by_row, by_column, row, rows, inputs, f, width, blocks)
@@ -244,7 +236,7 @@ def multiply_places(
     for place in range(PLACES):
         f = first
         while f < last:
-            width = panel_width(last - f, tiling)
+            width = next_width(last - f, tiling)
             panel = place * of_weights + f * inputs
             following = panel + inputs * width if f + width < last else (place + 1) * of_weights + first * inputs
             panel_product(
@@ -300,7 +292,7 @@ def strassen_forward_loops(
         )
         f = first
         while f < last:
-            width = panel_width(last - f, tiling)
+            width = next_width(last - f, tiling)
             for row in range(block_rows):
                 put_together(
                     products, (f - first) * block_rows + row * width, products_plane, row, block_rows, f, width,

@@ -20,7 +20,8 @@ class Tiling(NamedTuple):
     """How the results of a product are cut into tiles.
 
     lanes: elements of one vector register. limit1 ... limit4: the most rows of a tile that is one ... four vectors
-    wide; 0 where the CPU has no room for tiles that wide. widest: elements of the widest row of a tile.
+    wide, so that tiling[v] is the limit for v vectors; 0 where the CPU has no room for tiles that wide. widest:
+    elements of the widest row of a tile.
     """
 
     lanes: int
@@ -54,29 +55,6 @@ def tile_product(
                 for k in range(n_in):
                     total += a[a0 + m * a_row + i * a_out + k * a_in] * b[b0 + i * b_out + k * b_in + f]
             c[c0 + m * c_row + f] = total
-
-
-DEPTH = 128
-"""Terms that panel_product sums over at a time: so many rows of a panel stay in the first-level cache for all tiles.
-Strassen's 49 products of 256 samples through 4096x4096 take 1.02 to 1.05 times as long with 256 (an AVX-512 Xeon)."""
-
-FETCHING = 3
-"""Vectors in a row of tiles that fetch, at least, or as many as the widest have. Narrower ones load more for each
-product: with those of two vectors fetching as well, in all products, LeNet-5 took 1.07 of the time to train."""
-
-
-@generated
-def fetching_tile_product(
-    a: Array, a0: int, a_row: int, a_in: int, a_out: int,
-    b: Array, b0: int, b_in: int, b_out: int,
-    c: Array, c0: int, c_row: int,
-    n_in: int, n_out: int, rows: int, columns: int, add: bool, ahead: int,
-) -> None:  # fmt: skip
-    """tile_product of tiles of FETCHING vectors or more; meanwhile the lines of cache at ahead + k·b_in of b, which may
-    lie beyond its end, come to the second-level cache."""
-    tile_product(
-        a, a0, a_row, a_in, a_out, b, b0, b_in, b_out, c, c0, c_row, n_in, n_out, rows, columns, add
-    )  # fmt: skip
 
 
 @generated
@@ -139,71 +117,6 @@ def rank_update(
             c[c0 + m * lanes + f] = total
 
 
-INPUTS, OUTPUTS, GRADIENTS = 0, 1, 2
-"""The kinds of tile_transform for Winograd's convolution, by the place of their matrix in SIDES."""
-
-TWO_INPUTS, TWO_OUTPUTS, TWO_GRADIENTS = 3, 4, 5
-FOUR_INPUTS, FOUR_OUTPUTS, FOUR_GRADIENTS = 6, 7, 8
-"""For maps of 2x2 and of 4x4 pixels."""
-
-LEFT, RIGHT, SUMS = 9, 10, 11
-"""And for Strassen's product."""
-
-_BT, _AT = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)), ((1, 1, 1, 0), (0, 1, -1, -1))
-_HALVES = ((1, 1), (0, 1), (1, 0))
-_OF_HALVES = ((1, 1, 0), (1, 0, 1))
-
-
-def _nested(matrix: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
-    """The Kronecker product of a matrix with itself."""
-    return tuple(map(tuple, np.kron(matrix, matrix).tolist()))
-
-
-def _transposed(matrix: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
-    return tuple(zip(*matrix, strict=True))
-
-
-_LEFT = ((1, 0, 0, 1), (0, 0, 1, 1), (1, 0, 0, 0), (0, 0, 0, 1), (1, 1, 0, 0), (-1, 0, 1, 0), (0, 1, 0, -1))
-_RIGHT = ((1, 0, 0, 1), (1, 0, 0, 0), (0, 1, 0, -1), (-1, 0, 1, 0), (0, 0, 0, 1), (1, 1, 0, 0), (0, 0, 1, 1))
-_SUMS = ((1, 0, 0, 1, -1, 0, 1), (0, 0, 1, 0, 1, 0, 0), (0, 1, 0, 1, 0, 0, 0), (1, -1, 1, 0, 0, 1, 0))
-
-SIDES = (
-    *(_BT, _AT, _transposed(_AT)),
-    *(_HALVES, _OF_HALVES, _transposed(_OF_HALVES)),
-    *(_nested(_HALVES), _nested(_OF_HALVES), _transposed(_nested(_OF_HALVES))),
-    *(_LEFT, _RIGHT, _SUMS),
-)
-"""Of Winograd's F(2,3): B transposed, A transposed, and A (winograd.py). Of maps of 2x2 and then of 4x4 pixels: B, A,
-and A transposed (toeplitz.py). Of Strassen's product: L, R and S (strassen.py)."""
-
-
-@generated
-def tile_transform(
-    a: Array, a0: int, a_row: int, a_column: int, a_tile: int,
-    b: Array, b0: int, b_row: int, b_column: int, b_tile: int,
-    kind: int, tiles: int, columns: int,
-) -> None:  # fmt: skip
-    """S d Sᵀ of each of a row of tiles, for `columns` numbers side by side: S is the matrix SIDES[kind].
-
-        b[t, i, j, f] = Σ over k, l of S[i, k] · S[j, l] · a[t, k, l, f]
-
-    for t < tiles and f < columns, where a[t, k, l, f] is the number at a0 + t·a_tile + k·a_row + l·a_column + f of the
-    array a taken flat, and b's likewise. columns is a multiple of Tiling.lanes. Generated, it is the additions and
-    subtractions alone, between vectors in registers.
-    """
-    a, b, side = a.reshape(-1), b.reshape(-1), np.array(SIDES[kind], a.dtype)
-    for t in range(tiles):
-        for f in range(columns):
-            start = a0 + t * a_tile + f
-            d = np.array(
-                [[a[start + k * a_row + m * a_column] for m in range(side.shape[1])] for k in range(side.shape[1])]
-            )
-            result = side @ d @ side.T
-            for i in range(side.shape[0]):
-                for j in range(side.shape[0]):
-                    b[b0 + t * b_tile + i * b_row + j * b_column + f] = result[i, j]
-
-
 @inlined
 def even_width(columns: int, tiling: Tiling) -> int:
     """The width of the panels that so many columns, one or more, are cut into: whole vectors, as few panels as may be.
@@ -243,54 +156,6 @@ def rows_product(
             n_in, n_out, last - first, columns, add,
         )  # fmt: skip
         first = last
-
-
-@inlined
-def fetching_rows_product(
-    a: Array, a0: int, a_row: int, b: Array, b0: int, c: Array, c0: int, c_row: int,
-    n_in: int, rows: int, columns: int, add: bool, ahead: int, tiling: Tiling,
-) -> None:  # fmt: skip
-    """rows_product of numbers of a side by side and b (n_in, columns), which meanwhile fetches b's (n_in, columns) from
-    `ahead` on: a vector's width for each tile of rows, so all of them if there are as many tiles."""
-    lanes, vectors = tiling[0], columns // tiling[0]
-    if vectors < min(FETCHING, tiling.widest // lanes):
-        rows_product(a, a0, a_row, 1, 0, b, b0, columns, 0, c, c0, c_row, n_in, 1, rows, columns, add, tiling)
-        return
-    limit = tiling[vectors]
-    tiles = (rows + limit - 1) // limit
-    first = 0
-    for tile in range(tiles):
-        last = (tile + 1) * rows // tiles
-        fetching_tile_product(
-            a, a0 + first * a_row, a_row, 1, 0,
-            b, b0, columns, 0,
-            c, c0 + first * c_row, c_row,
-            n_in, 1, last - first, columns, add, ahead + tile % vectors * lanes,
-        )  # fmt: skip
-        first = last
-
-
-@inlined
-def panel_product(
-    a: Array, a0: int, a_row: int, b: Array, b0: int, c: Array, c0: int, c_row: int,
-    terms: int, rows: int, columns: int, following: int, tiling: Tiling,
-) -> None:  # fmt: skip
-    """c (rows, columns) = a (rows, terms) · b, a panel (terms, columns), while what comes next of b is fetched.
-
-    following: where the panel begins that is multiplied by after this one. rows of a and c are a_row and c_row apart.
-
-    For second factors that may be larger than the second-level cache. The CPU fetches ahead what lies side by side, but
-    the first tile of a panel catches up with it and waits for every line. On an AVX-512 Xeon the AlexNets' small
-    convolutions (toeplitz.py) take 0.87 of the time of rows_product for 256 images, a wide convolution of the sheet's
-    cnn_cifar10 (winograd.py) 0.91, and predicting with the AlexNets, where strassen.py adds to it, 0.9. What is packed
-    just before gains nothing (valid_taps.py).
-    """
-    for k in range(0, terms, DEPTH):
-        depth = min(DEPTH, terms - k)
-        ahead = b0 + (k + depth) * columns if k + depth < terms else following
-        fetching_rows_product(
-            a, a0 + k, a_row, b, b0 + k * columns, c, c0, c_row, depth, rows, columns, k > 0, ahead, tiling
-        )
 
 
 @inlined
@@ -359,16 +224,6 @@ def tiling_for(itemsize: int) -> Tiling | None:
 def pooled_tiling_for(itemsize: int) -> Tiling | None:
     """tiling_for, of pooled tiles."""
     return _tiling("pooled", itemsize)
-
-
-def with_transforms(tiling: Tiling, itemsize: int) -> Tiling:
-    """The tiling that tiling_for gave, for kernels that call tile_transform and panel_product as well."""
-    with compile_lock:
-        from minicnn.kernels import machine_code
-
-        machine_code.provide("transform", itemsize)
-        machine_code.provide("fetching", itemsize)
-    return tiling
 
 
 @cache

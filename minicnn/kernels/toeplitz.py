@@ -27,9 +27,9 @@ the definition, with a 5x5 kernel on 4x4 pixels, only those at most two pixels a
 beside those of ValidTapsStep, which it stands in for. Predicting 256 images with the sheet's AlexNets is 1.18 and 1.12
 times as fast with it as without, and a training step of alexnet_mnist takes 0.95 of the time with 128 images and 0.91
 with 256 (2 cores of an AMD EPYC with AVX-512); 0.98, 0.95, and 0.86 with 1024 on an AVX-512 Xeon. All this is of
-before the weights were fetched ahead (panel_product in tiles.py), and so is that a fifth of the 256 images' time in
-these convolutions went into the kernel's transform. predict and evaluate make it once for all their batches where they
-may (Run.once in layers/base.py).
+before the weights were fetched ahead (fetching.py), and so is that a fifth of the 256 images' time in these
+convolutions went into the kernel's transform. predict and evaluate make it once for all their batches where they may
+(Run.once in layers/base.py).
 
 Source: Winograd 1980, "Arithmetic complexity of computations"; Fan and Hasan 2007, "A new approach to subquadratic
 space complexity parallel multipliers for extended binary fields", for the nesting. The NumPy versions are the formulas;
@@ -42,7 +42,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn.geometry import Windows
-from minicnn.kernels.tiles import (
+from minicnn.kernels.transforms import (
     FOUR_GRADIENTS,
     FOUR_INPUTS,
     FOUR_OUTPUTS,

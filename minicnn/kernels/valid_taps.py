@@ -34,14 +34,7 @@ from minicnn.geometry import Windows
 from minicnn.kernels.fused import activate, activation_gradient
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.taps import Tap, pack_panels, tap_on_map, transpose
-from minicnn.kernels.tiles import (
-    Tiling,
-    lines_of_cache,
-    rows_product,
-    whole_vectors,
-    with_rows,
-    zeroed_lines_of_cache,
-)
+from minicnn.kernels.tiles import Tiling, lines_of_cache, rows_product, whole_vectors, with_rows, zeroed_lines_of_cache
 from minicnn.typing import Array
 
 DEPTH = 256

@@ -39,7 +39,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from minicnn.geometry import Windows
 from minicnn.kernels.jit import inlined
-from minicnn.kernels.tiles import GRADIENTS, INPUTS, OUTPUTS, SIDES, tile_transform
+from minicnn.kernels.transforms import GRADIENTS, INPUTS, OUTPUTS, SIDES, tile_transform
 from minicnn.typing import Array
 
 SLOTS = 8

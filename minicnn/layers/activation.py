@@ -9,7 +9,8 @@ import numpy as np
 from minicnn import activations
 from minicnn.arguments import finite_number
 from minicnn.errors import ConfigError
-from minicnn.layers.base import Layer, Run, axis_number, size_along
+from minicnn.layers.base import Layer, Run
+from minicnn.layers.shapes import axis_number, size_along
 from minicnn.typing import Array, Config, Shape
 
 _DEFAULT_SLOPE = 0.3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -11,6 +11,7 @@ import numpy as np
 from minicnn.arguments import refuse, takes
 from minicnn.errors import ConfigError, DataError, NotBuiltError, ShapeError
 from minicnn.kernels import NUMBA, KernelSet
+from minicnn.layers.shapes import batched, declared_shape, float_dtype, rank_remedy
 from minicnn.lending import conforming
 from minicnn.naming import automatic_name
 from minicnn.typing import Array, Config, Shape
@@ -94,7 +95,7 @@ class Layer:
             activity_regularizer=(kwargs.pop("activity_regularizer", None), None),
             autocast=(kwargs.pop("autocast", True), True),
         )
-        self.declared_input_shape = _declared_shape(kwargs, str(self))
+        self.declared_input_shape = declared_shape(kwargs, str(self))
         if kwargs:
             raise ConfigError(f"{self}: unknown argument {next(iter(kwargs))!r}; see help({type(self).__name__}).")
         self.input_shape: Shape | None = None  # of one sample, once built
@@ -150,12 +151,8 @@ class Layer:
     def ensure_built(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
         """Build for this input shape unless done. Raises ShapeError if built for another one."""
         self.check_initialized()
+        self.check_built_for(input_shape)
         if self.built:
-            if self.input_shape != tuple(input_shape):
-                raise ShapeError(
-                    f"{self}: is built for input {batched(self.input_shape)}, got {batched(input_shape)}; "
-                    "make a new layer for another shape."
-                )
             return
         self.check_rank(input_shape)
         self.output_shape(input_shape)
@@ -165,6 +162,14 @@ class Layer:
         self.input_shape = tuple(input_shape)
         arrays = {name: np.asarray(array) for name, array in self.weights().items()}
         self._built_as = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+
+    def check_built_for(self, input_shape: Shape) -> None:
+        """Raises ShapeError if the layer is built for another input shape."""
+        if self.input_shape is not None and self.input_shape != tuple(input_shape):
+            raise ShapeError(
+                f"{self}: is built for input {batched(self.input_shape)}, got {batched(input_shape)}; "
+                "make a new layer for another shape."
+            )
 
     def check_initialized(self) -> None:
         """Raises ConfigError if a subclass's constructor did not call that of Layer, NotImplementedError without
@@ -188,7 +193,7 @@ class Layer:
                 self.rank, f"rank {self.rank + 1}"
             )
             raise ShapeError(
-                f"{self}: needs input {wanted}, got {batched(input_shape)}; {_rank_remedy(self.rank, input_shape)}"
+                f"{self}: needs input {wanted}, got {batched(input_shape)}; {rank_remedy(self.rank, input_shape)}"
             )
 
     def add_param(
@@ -250,10 +255,13 @@ class Layer:
     def set_weights(self, weights: Any) -> None:
         """Take over arrays in the order of get_weights.
 
-        Raises ShapeError, DataError or ConfigError, having changed nothing, unless all fit and hold numbers.
+        Raises ShapeError, DataError or ConfigError, having changed nothing, unless all fit and hold numbers, and
+        NotBuiltError before there are any.
         """
         if not isinstance(weights, Iterable):
             raise ConfigError(f"{self}: set_weights takes a list of arrays, got {weights!r}.")
+        if not self.built:
+            raise NotBuiltError(f"{self}: is not built yet, so it has no arrays to set; build the model first.")
         own = self.weights()
         new = [_numbers(w, f"{self}: set_weights") for w in weights]
         if [w.shape for w in new] != [a.shape for a in own.values()]:
@@ -295,74 +303,6 @@ def two_results(results: Any, layer: Layer) -> tuple[Array, Any]:
     return results
 
 
-def batched(shape: Any) -> str:
-    """A sample's shape as users see it: (None, 28, 28, 1)."""
-    return "None" if shape is None else str((None, *shape))
-
-
-def float_dtype(dtype: Any, owner: str) -> np.dtype[Any]:
-    """numpy's float32 or float64. Raises ConfigError for any other dtype."""
-    if isinstance(dtype, Mapping) and isinstance(dtype.get("config"), Mapping):  # Keras 3's DTypePolicy
-        dtype = dtype["config"].get("name")
-    try:
-        result = None if dtype is None else np.dtype(dtype)
-    except (TypeError, ValueError):
-        result = None
-    if result not in (np.float32, np.float64):
-        raise ConfigError(f'{owner}: dtype must be "float32" or "float64", got {dtype!r}.')
-    return result
-
-
-def _declared_shape(kwargs: Config, owner: str) -> Shape | None:
-    """Take the spellings of an input shape out of kwargs; the sample's shape, or None if there is none."""
-    given = {}
-    for key in ("input_shape", "input_dim", "batch_shape", "batch_input_shape"):
-        value = kwargs.pop(key, None)
-        if value is None:
-            continue
-        if key.startswith("batch"):
-            if not isinstance(value, (tuple, list)) or not value:
-                raise ConfigError(f"{owner}: {key} must be a tuple (None, ...) with the batch in front, got {value!r}.")
-            if value[0] is not None:
-                raise ConfigError(f"{owner}: {key}={tuple(value)!r} fixes the batch; put None first.")
-            value = value[1:]
-        given[key] = sample_shape((value,) if key == "input_dim" else value, owner)
-    if len(set(given.values())) > 1:
-        raise ConfigError(f"{owner}: {' and '.join(given)} give different shapes; keep one of them.")
-    return next(iter(given.values()), None)
-
-
-def axis_number(axis: Any, owner: str) -> int:
-    """axis as an integer other than 0, which is the batch. [axis], as Keras 2 writes it, is taken too."""
-    one = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
-    if isinstance(one, bool) or not isinstance(one, (int, np.integer)) or one == 0:
-        raise ConfigError(f"{owner}: axis must be one integer other than 0, the batch; got {axis!r}.")
-    return int(one)
-
-
-def size_along(axis: int, input_shape: Shape, owner: str) -> int:
-    """The length of a sample along axis, counted with the batch as axis 0. Raises ShapeError if there is none."""
-    rank = len(input_shape) + 1
-    if rank == 1:
-        raise ShapeError(f"{owner}: samples must have an axis, got {batched(input_shape)}; add one with x[None].")
-    if not -rank < axis < rank:
-        raise ShapeError(f"{owner}: axis {axis} is not in input {batched(input_shape)}; use axis=-1.")
-    return (0, *input_shape)[axis]
-
-
-def sample_shape(shape: Any, owner: str) -> Shape:
-    """A tuple of positive ints from what the caller gave as a sample's shape. Raises ConfigError otherwise."""
-    values = (shape,) if isinstance(shape, (int, np.integer)) else shape
-    try:
-        result = tuple(int(v) for v in values)
-        whole = all(v == r and r > 0 for v, r in zip(values, result, strict=True))
-    except (TypeError, ValueError):
-        whole = False
-    if not whole:
-        raise ConfigError(f"{owner}: a shape holds positive integers and leaves the batch out, got {shape!r}.")
-    return result
-
-
 def _numbers(data: Any, owner: str) -> Array:
     """data as an array of a real number type. Raises DataError otherwise."""
     try:
@@ -383,11 +323,3 @@ def _to_write(layer: Layer, method: str) -> str:
         f"{type(layer).__name__} has no {method}{call}; "
         "minicnn has no automatic differentiation: write forward and backward."
     )
-
-
-def _rank_remedy(rank: int, input_shape: Shape) -> str:
-    if rank == 3 and len(input_shape) == 2:
-        return "add the channel axis with x[..., None]."
-    if rank == 1:
-        return "put Flatten() before it."
-    return "reshape the input."

@@ -10,8 +10,9 @@ from minicnn import activations, initializers, regularizers
 from minicnn.arguments import refuse
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.geometry import Windows, padding_name, pair, place_windows, positive_int
-from minicnn.layers.base import Layer, Run, batched
+from minicnn.layers.base import Layer, Run
 from minicnn.layers.core import ActivatedLayer, bias_or_zeros, kernel_and_bias_grads, weighted_config
+from minicnn.layers.shapes import batched
 from minicnn.typing import Array, Config, Pair, Shape
 
 

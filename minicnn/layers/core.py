@@ -12,7 +12,8 @@ from minicnn import activations, initializers, regularizers
 from minicnn.arguments import finite_number, refuse
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.geometry import positive_int
-from minicnn.layers.base import Layer, Run, batched
+from minicnn.layers.base import Layer, Run
+from minicnn.layers.shapes import batched
 from minicnn.typing import Array, Config, Shape
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from minicnn import initializers, regularizers
 from minicnn.arguments import finite_number, refuse
-from minicnn.layers.base import Layer, Run, axis_number, size_along
+from minicnn.layers.base import Layer, Run
+from minicnn.layers.shapes import axis_number, size_along
 from minicnn.typing import Array, Config, Shape
 
 

@@ -10,9 +10,10 @@ from minicnn import activations, initializers, regularizers
 from minicnn.arguments import refuse
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.geometry import Windows, pair, place_windows, positive_int, transposed_size
-from minicnn.layers.base import Layer, Run, batched
+from minicnn.layers.base import Layer, Run
 from minicnn.layers.convolution import WindowedLayer
 from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads, weighted_config
+from minicnn.layers.shapes import batched
 from minicnn.typing import Array, Config, Pair, Shape
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from minicnn import activations
 from minicnn.errors import ConfigError, FileFormatError, NotBuiltError
 from minicnn.layers import LAYERS, Layer
-from minicnn.layers.base import sample_shape
+from minicnn.layers.shapes import sample_shape
 from minicnn.naming import snake_case
 from minicnn.saving import (
     architecture,

@@ -19,6 +19,7 @@ from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
 from minicnn.losses import Loss
 from minicnn.steps.convolution_backward import convolution_backward
 from minicnn.steps.convolution_kernels import convolution_forward
+from minicnn.steps.normalization import halves
 from minicnn.steps.pool_parts import AVERAGE_POOL, MAX_POOL, NO_POOL
 from minicnn.steps.pooled import PooledPrediction, pooled_prediction
 from minicnn.typing import Array
@@ -31,8 +32,8 @@ class ConvolutionStep:
     """Conv2D, and the pool that follows if it is one of 2x2; convolution_kernels.py and
     convolution_backward.py say how.
 
-    code: of the activation (kernels/fused.py). pool: NO_POOL, MAX_POOL or AVERAGE_POOL. few, scatter: which
-    variants of the products (kernels/direct.py).
+    code: of the activation (kernels/fused.py). pool: NO_POOL, MAX_POOL or AVERAGE_POOL. few (filters),
+    scatter: which variants of the products (kernels/direct.py).
     """
 
     convolution: Conv2D
@@ -105,7 +106,7 @@ def filters_are_few(filters: int, windows: Windows, lanes: int) -> bool:
 
 
 def convolution_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tuple[ConvolutionStep, int] | None:
-    """Conv2D without dilation, with an activation that fused steps know, on a CPU with a vector unit."""
+    """Conv2D of one group, without dilation, with an activation that fused steps know, on a CPU with a vector unit."""
     layer = layers[i]
     if type(layer) is not Conv2D or layer.input_shape is None or layer.dtype is None:
         return None
@@ -125,12 +126,9 @@ def convolution_rule(layers: Sequence[Layer], i: int, loss: Loss | None) -> tupl
 
 
 def fusible_pool(layer: Layer | None, windows: Windows, code: int) -> int:
-    """The kind of pool if its windows are 2x2, side by side, and leave out an odd last row or column at most."""
+    """The kind of pool if it halves the map (normalization.py); a mean is fused with relu alone (pool_parts.py)."""
     kind = {MaxPooling2D: MAX_POOL, AveragePooling2D: AVERAGE_POOL}.get(type(layer), NO_POOL)  # type: ignore[arg-type]
     if kind == NO_POOL or (kind == AVERAGE_POOL and code != RELU):
         return NO_POOL
     assert isinstance(layer, (MaxPooling2D, AveragePooling2D))
-    if layer.pool_size != (2, 2) or layer.strides != (2, 2):
-        return NO_POOL
-    pooled = layer.windows((windows.oh, windows.ow))
-    return kind if (pooled.oh, pooled.ow) == (windows.oh // 2, windows.ow // 2) else NO_POOL
+    return kind if halves(layer, windows.oh, windows.ow) else NO_POOL

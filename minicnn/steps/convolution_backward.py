@@ -205,8 +205,8 @@ def convolution_backward_loops(
 ) -> None:  # fmt: skip
     """Write dkernel, dbias and dx; the last may be empty if nobody needs it.
 
-    few, scatter: how dkernel and dx are made (direct.py); without scatter strides must be 1. y is read where f has a
-    slope other than relu's behind a pool; index as forward left it.
+    few, scatter: how dkernel and dx are made (direct.py); without scatter strides must be 1. y is not read if f is
+    linear, nor for relu behind a pool; index as forward left it.
     """
     n, h, w, channels = x.shape
     filters, lanes = dy.shape[3], tiling.lanes

@@ -229,9 +229,9 @@ FUSED: dict[str, Rule] = {
     "DenseStep": dense_rule,
 }
 """The fast paths by the names of their steps, in the order in which they are tried: what asks for more comes earlier,
-since what comes later would take these layers too, more slowly. So small maps with many channels (ToeplitzStep) go
-before those with few, a convolution with the normalization and pool behind it before one without, and 3x3 kernels with
-many channels (WinogradStep) before all others.
+since what comes later would take these layers too, more slowly. So small square maps (ToeplitzStep) go before
+small maps of any kind (ValidTapsStep), a convolution with the normalization and pool behind it before one without, and
+3x3 kernels with many channels (WinogradStep) before all others.
 
 Some have other steps inside, chosen or not: ToeplitzStep takes few images through a ValidTapsStep, StrassenStep all but
 the predicting of many batches through a DenseStep, and NormalizedConvolutionStep trains by a ConvolutionStep or a

@@ -1,4 +1,5 @@
-"""A 2x2 pool on rows of windows that a convolution has just made, forward and back; part of ConvolutionStep's loops.
+"""A 2x2 pool on rows of windows that a convolution has just made, forward and back: part of the loops of
+ConvolutionStep and WinogradStep.
 
 The four windows of each pool stand in four runs of one length, parts 0 to 3: even and odd windows of an even row, then
 of the odd row below it. What a pool keeps for its backward pass is one byte an output, its index: a bit for each part

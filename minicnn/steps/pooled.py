@@ -12,7 +12,8 @@ import numpy as np
 
 from minicnn.geometry import Windows
 from minicnn.kernels import workspace
-from minicnn.kernels.tiles import Tiling, pooled_tiling_for, tiling_for, with_transforms
+from minicnn.kernels.tiles import Tiling, pooled_tiling_for, tiling_for
+from minicnn.kernels.transforms import with_transforms
 from minicnn.kernels.winograd import Grid, grid_of, transform_for
 from minicnn.layers import BatchNormalization, Conv2D
 from minicnn.layers.core import bias_or_zeros

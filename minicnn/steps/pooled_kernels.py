@@ -23,6 +23,7 @@ from minicnn.geometry import Windows
 from minicnn.kernels.dense import FEW
 from minicnn.kernels.fused import LINEAR, activate_in_place, activated
 from minicnn.kernels.jit import compiled, inlined, prange
+from minicnn.kernels.normalization import repeated
 from minicnn.kernels.tiles import Tiling, even_width, lines_of_cache, pooled_rows_product, whole_vectors
 from minicnn.steps.convolution_layout import (
     SLOTS,
@@ -43,15 +44,6 @@ def signed(kernel: Array, bias: Array, scale: Array, average: bool) -> tuple[Arr
     for f in range(scale.size):
         signs[f] = -one if scale[f] < 0 and not average else one
     return (kernel * signs, bias * signs, signs) if scale.size else (kernel, bias, signs)
-
-
-@inlined
-def repeated_rows(row: Array, count: int) -> Array:
-    """A row, `count` times one after the other."""
-    rows = np.empty(count * row.size, row.dtype)
-    for k in range(count):
-        rows[k * row.size : (k + 1) * row.size] = row
-    return rows
 
 
 @inlined
@@ -128,8 +120,8 @@ def pooled_forward_loops(
     packed = matrix.reshape(-1) if as_it_is else packed_kernel(matrix.reshape(kernel.shape), few, layout.filled, tiling)
     biases = np.zeros(layout.filled, x.dtype)
     biases[:filters] = bias_of
-    signs, means, scales = repeated_rows(signs, count), repeated_rows(mean, count), repeated_rows(scale, count)
-    betas = repeated_rows(beta, count) if scale.size else np.zeros(count * filters, x.dtype)
+    signs, means, scales = repeated(signs, count), repeated(mean, count), repeated(scale, count)
+    betas = repeated(beta, count) if scale.size else np.zeros(count * filters, x.dtype)
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
     line_size = windows_filled * filters if few else count * layout.filled
 

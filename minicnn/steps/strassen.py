@@ -17,7 +17,8 @@ from minicnn.kernels.strassen import (
     strassen_weights,
     weights_plane,
 )
-from minicnn.kernels.tiles import Tiling, from_a_line, tiling_for, with_transforms
+from minicnn.kernels.tiles import Tiling, from_a_line, tiling_for
+from minicnn.kernels.transforms import with_transforms
 from minicnn.layers import Layer, Run
 from minicnn.layers.core import bias_or_zeros
 from minicnn.losses import Loss

@@ -8,8 +8,9 @@ import numpy as np
 from minicnn.kernels.fused import LINEAR, activate_in_place, activation_gradient_in_place
 from minicnn.kernels.jit import compiled, inlined, prange
 from minicnn.kernels.taps import transpose
-from minicnn.kernels.tiles import Tiling, lines_of_cache, rows_product, tile_transform
+from minicnn.kernels.tiles import Tiling, lines_of_cache, rows_product
 from minicnn.kernels.toeplitz import Toeplitz
+from minicnn.kernels.transforms import tile_transform
 from minicnn.kernels.winograd import odd_lines
 from minicnn.steps.winograd_kernels import multiply_panel, transform_kernel_gradients, transform_kernels
 from minicnn.typing import Array

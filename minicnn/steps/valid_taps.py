@@ -35,8 +35,9 @@ class ValidTapsStep:
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         weights = self.layer.params["kernel"], bias_or_zeros(self.layer)
-        few = len(x) <= FEW and self.layer.filters % self.tiling.lanes == 0
-        y = (few_images if few else valid_taps_numba)(x, *weights, self.windows, self.code, self.tiling)
+        whole_vectors = self.layer.filters % self.tiling.lanes == 0
+        way = few_images if len(x) <= FEW and whole_vectors else valid_taps_numba
+        y = way(x, *weights, self.windows, self.code, self.tiling)
         return y, (x, y)
 
     def backward(self, dy: Array, saved: Any, run: Run, need_dx: bool = True) -> Array | None:

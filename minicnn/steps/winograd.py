@@ -14,7 +14,8 @@ from minicnn.kernels import workspace
 from minicnn.kernels.dense import FEW
 from minicnn.kernels.few_images import few_images
 from minicnn.kernels.fused import LINEAR
-from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
+from minicnn.kernels.tiles import Tiling, tiling_for
+from minicnn.kernels.transforms import with_transforms
 from minicnn.kernels.winograd import grid_of, transform_for, turned_around, turned_windows
 from minicnn.layers import Conv2D, Layer, Run
 from minicnn.layers.core import bias_or_zeros, kernel_and_bias_grads
@@ -52,10 +53,10 @@ class WinogradStep:
 
     def forward(self, x: Array, run: Run) -> tuple[Array, Any]:
         layer, (oh, ow) = self.convolution, self.windows.out
-        few = self.takes_kernel_as_it_is(x)
-        if few and self.pool and not run.keep:
+        as_it_is = self.takes_kernel_as_it_is(x)
+        if as_it_is and self.pool and not run.keep:
             return self.predicting.predict(x), None
-        if few and not self.pool:
+        if as_it_is and not self.pool:
             y = few_images(x, layer.params["kernel"], bias_or_zeros(layer), self.windows, self.code, self.tiling)
             return y, (x, None if self.code == LINEAR else y, np.empty((0, 0, 0, 0), np.uint8))
         shape = (len(x), oh // 2, ow // 2, layer.filters) if self.pool else (len(x), oh, ow, layer.filters)

@@ -6,6 +6,7 @@ it is in the second-level cache.
 
 import numpy as np
 
+from minicnn.kernels.fetching import panel_product
 from minicnn.kernels.fused import (
     LINEAR,
     activate,
@@ -13,15 +14,9 @@ from minicnn.kernels.fused import (
     activation_gradient_in_place,
 )
 from minicnn.kernels.jit import compiled, inlined, prange
-from minicnn.kernels.tiles import (
-    OUTPUTS,
-    Tiling,
-    lines_of_cache,
-    panel_product,
-    rows_product,
-    tile_transform,
-    zeroed_lines_of_cache,
-)
+from minicnn.kernels.normalization import repeated
+from minicnn.kernels.tiles import Tiling, lines_of_cache, rows_product, zeroed_lines_of_cache
+from minicnn.kernels.transforms import OUTPUTS, tile_transform
 from minicnn.kernels.winograd import (
     SLOTS,
     Grid,
@@ -35,7 +30,7 @@ from minicnn.kernels.winograd import (
     transform_outputs,
 )
 from minicnn.steps.pool_parts import AVERAGE_POOL, max_of_parts, mean_of_parts, unpool_row
-from minicnn.steps.pooled_kernels import finish_pooled, repeated_rows, signed
+from minicnn.steps.pooled_kernels import finish_pooled, signed
 from minicnn.typing import Array
 
 
@@ -110,7 +105,7 @@ def repeated_panels(row: Array, count: int, widest: int) -> Array:
     panels = np.empty(count * row.size, row.dtype)
     for f in range(0, row.size, widest):
         last = min(f + widest, row.size)
-        panels[f * count : last * count] = repeated_rows(row[f:last], count)
+        panels[f * count : last * count] = repeated(row[f:last], count)
     return panels
 
 

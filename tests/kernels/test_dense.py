@@ -80,7 +80,7 @@ def test_small_layers_agree(inputs, outputs, n, dtype):
 @pytest.mark.parametrize("columns", [*range(1, 300), 1000])
 @pytest.mark.parametrize("tiling", [Tiling(16, 24, 12, 8, 6, 64), Tiling(4, 8, 4, 0, 0, 8), Tiling(8, 12, 6, 4, 0, 24)])
 def test_panels_cover_all_columns_and_no_more(tiling, columns):
-    width = dense_tiles.panel_width(columns, tiling)
+    width = dense_tiles.overlapping_width(columns, tiling)
     assert width % tiling.lanes == 0
     assert tiling.lanes <= width <= tiling.widest
     begins = range(0, columns, width)
@@ -110,12 +110,38 @@ def test_small_layers_read_nothing_else(monkeypatch, outputs, tiling):
                 assert_close(actual, value, units=64)
 
 
-def test_very_long_sums_are_made_in_parts():
+@pytest.mark.parametrize(("n", "outputs"), [(1, 3), (4, 3), (4, 64), (80, 3), (80, 64)])
+def test_very_long_sums_are_made_in_parts(n, outputs):
     """A chain of so many additions in float32 is wrong by 3e-5."""
-    x, kernel, bias, _ = random_problem(4, 30 * dense_tiles.LONGEST, 3, np.float32, 0)
+    x, kernel, bias, _ = random_problem(n, 30 * dense_tiles.LONGEST + 1, outputs, np.float32, 0)
     x, kernel = abs(x), abs(kernel)
     expected = x.astype(np.float64) @ kernel.astype(np.float64) + bias
     np.testing.assert_allclose(dense.dense_numba(x, kernel, bias), expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize("code", [RELU, TANH])
+def test_bias_and_activation_come_after_all_parts(code):
+    x, kernel, bias, _ = random_problem(5, 2 * dense_tiles.LONGEST + 3, 4, np.float64, 1)
+    kernel /= 100
+    z = x @ kernel + bias
+    assert (z < 0).any()
+    expected = {RELU: np.maximum(z, 0), TANH: np.tanh(z)}[code]
+    np.testing.assert_allclose(dense.dense_activated(x, kernel, bias, code), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n", "inputs", "outputs"), [(40, 1, 15 * dense_tiles.LONGEST), (30 * dense_tiles.LONGEST, 3, 2)]
+)
+def test_very_long_sums_of_gradients(n, inputs, outputs):
+    """Over the outputs for dx, over the samples for dkernel and dbias; in a small layer."""
+    assert not dense.is_large(inputs, outputs)
+    x, kernel, _, dy = map(abs, random_problem(n, inputs, outputs, np.float32, 0))
+    actual = backward(dense.dense_backward_numba, dy, x, kernel, True)
+    wide = [array.astype(np.float64) for array in (dy, x, kernel)]
+    dkernel, dbias = np.empty_like(wide[2]), np.empty(outputs)
+    dx = dense.dense_backward_numpy(*wide, dkernel, dbias, True)
+    for got, expected in zip(actual, (dkernel, dbias, dx), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
 def test_what_lies_behind_a_short_row_does_not_show():

@@ -3,18 +3,19 @@
 import numpy as np
 import pytest
 
-from minicnn.kernels import strassen, tiles
+from minicnn.kernels import fetching, strassen
 from minicnn.kernels.fused import LINEAR
 from minicnn.kernels.strassen import (
     PLACES,
     Apart,
     columns_of_a_task,
-    panel_width,
+    next_width,
     powers_of_two,
     strassen_numpy,
     weights_plane,
 )
-from minicnn.kernels.tiles import LEFT, RIGHT, SIDES, SUMS, Tiling
+from minicnn.kernels.tiles import Tiling
+from minicnn.kernels.transforms import LEFT, RIGHT, SIDES, SUMS
 
 
 def integers(rng, *shape):
@@ -100,7 +101,7 @@ def test_panels():
         for columns in range(lanes, 16 * lanes + 1, lanes):
             widths, rest = [], columns
             while rest > 0:
-                widths.append(min(rest, panel_width(rest, tiling)))
+                widths.append(min(rest, next_width(rest, tiling)))
                 assert widths[-1] <= tiling.widest
                 rest -= widths[-1]
             if columns not in (lanes, 2 * lanes, 5 * lanes) and vectors == 4:
@@ -113,7 +114,7 @@ def test_panels():
 @pytest.mark.parametrize("depth", [1, 3, 128])
 def test_the_loops_are_the_formulas(depth, monkeypatch):
     """Exactly, since the numbers are small integers: loops and formulas add and multiply the same."""
-    monkeypatch.setattr(tiles, "DEPTH", depth)
+    monkeypatch.setattr(fetching, "DEPTH", depth)
     rng = np.random.default_rng(2)
     x, kernel, bias = integers(rng, 12, 16), integers(rng, 16, 24), integers(rng, 24)
     tiling, ones = Tiling(2, 3, 2, 0, 0, 4), np.ones(24)

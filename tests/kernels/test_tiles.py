@@ -11,20 +11,16 @@ import pytest
 from minicnn.kernels import vector_unit
 from minicnn.kernels.jit import compiled
 from minicnn.kernels.tiles import (
-    SIDES,
     Tiling,
     even_width,
     lines_of_cache,
-    panel_product,
     pooled_rows_product,
     pooled_tiling_for,
     rank_update,
     rows_product,
     tile_product,
-    tile_transform,
     tiling_for,
     update_rank,
-    with_transforms,
     zeroed_lines_of_cache,
 )
 
@@ -62,38 +58,6 @@ def assert_is_the_definition(dtype):
                 np.testing.assert_allclose(got.reshape(before.shape), expected, rtol=bound, atol=bound)
                 outside = np.delete(got.reshape(before.shape), np.s_[1 : columns + 1], axis=1)
                 np.testing.assert_array_equal(outside, np.delete(before, np.s_[1 : columns + 1], axis=1))
-
-
-def panel_loops(a, b, c, following, terms, rows, columns, tiling):
-    """c (rows, columns + 3) from a (rows, terms + 1) and b (terms, columns)."""
-    panel_product(a, 0, terms + 1, b, 0, c, 1, columns + 3, terms, rows, columns, following, tiling)
-
-
-panel = compiled(panel_loops)
-
-
-def assert_panel_is_the_definition(dtype):
-    """To the bit what rows_product makes of it, whatever is fetched meanwhile: b itself, or what lies beyond it."""
-    itemsize, rng = np.dtype(dtype).itemsize, np.random.default_rng(0)
-    tiling = with_transforms(tiling_for(itemsize), itemsize)
-    for vectors in range(1, tiling.widest // tiling.lanes + 1):
-        columns = vectors * tiling.lanes
-        for rows in (*range(1, tiling[vectors] + 2), 40):
-            for terms in (1, 7, 128, 300):
-                a = rng.standard_normal((rows, terms + 1)).astype(dtype).reshape(-1)
-                b = rng.standard_normal((terms, columns)).astype(dtype).reshape(-1)
-                before = rng.standard_normal(rows * (columns + 3)).astype(dtype)
-                expected = before.copy()
-                product(a, b, expected, terms, 1, rows, columns, False, tiling)
-                assert not np.array_equal(expected, before)
-                for following in (0, b.size, 1 << 40):
-                    for function in (panel, panel_loops) if rows == 1 and terms == 7 else (panel,):
-                        got = before.copy()
-                        function(a, b, got, following, terms, rows, columns, tiling)
-                        if function is panel:
-                            np.testing.assert_array_equal(got, expected)
-                        else:
-                            np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def pooled_loops(a, b, bias, c, n_in, n_out, rows, columns, across, down, turned, mean, tiling):
@@ -145,37 +109,6 @@ def assert_pooled_is_the_definition(dtype):
                 np.testing.assert_array_equal(outside, np.delete(before, np.s_[1 : columns + 1], axis=1))
 
 
-def transform_loops(a, b, kind, tiles, columns, size, results, tiling):
-    """b (tiles, results, results, columns + 1) from a (tiles, size + 1, size, columns); a number before each."""
-    tile_transform(
-        a, 1, size * columns, columns, (size + 1) * size * columns,
-        b, 1, results * (columns + 1), columns + 1, results * results * (columns + 1), kind, tiles, columns,
-    )  # fmt: skip
-
-
-transform = compiled(transform_loops)
-
-
-def assert_transform_is_the_definition(dtype):
-    itemsize, rng = np.dtype(dtype).itemsize, np.random.default_rng(0)
-    tiling, bound = with_transforms(tiling_for(itemsize), itemsize), 40 * np.finfo(dtype).eps
-    for kind, side in enumerate(SIDES):
-        side = np.array(side, float)
-        results, size = side.shape
-        for tiles, vectors in ((1, 1), (3, 2), (2, 5), (0, 1)):
-            columns = vectors * tiling.lanes
-            a = rng.standard_normal(1 + tiles * (size + 1) * size * columns).astype(dtype)
-            before = rng.standard_normal(1 + tiles * results * results * (columns + 1)).astype(dtype)
-            d = a[1:].reshape(tiles, size + 1, size, columns)[:, :size].astype(float)
-            expected = before.astype(float)
-            inside = expected[1:].reshape(tiles, results, results, columns + 1)
-            inside[..., :columns] = np.einsum("ik,jl,tklf->tijf", side, side, d)
-            for function in (transform, transform_loops):
-                got = before.copy()
-                function(a, got, kind, tiles, columns, size, results, tiling)
-                np.testing.assert_allclose(got, expected, rtol=bound, atol=bound)
-
-
 def update_loops(a, b, c, rank, rows, lanes):
     """c (rows, lanes) from a (rows, rank + 2) and b (rank, lanes + 3), a number before each."""
     rank_update(a, 1, rank + 2, b, 1, lanes + 3, c, 1, rank, rows, lanes)
@@ -206,14 +139,14 @@ def assert_update_is_the_definition(dtype):
                 np.testing.assert_array_equal(got[[0, -1]], before[[0, -1]])
 
 
+CHECKS = (assert_is_the_definition, assert_pooled_is_the_definition, assert_update_is_the_definition)
+
+
 @pytest.mark.skipif(tiling_for(4) is None, reason="no vector unit: there is no generated tile product here")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_tile(dtype):
-    assert_is_the_definition(dtype)
-    assert_panel_is_the_definition(dtype)
-    assert_pooled_is_the_definition(dtype)
-    assert_transform_is_the_definition(dtype)
-    assert_update_is_the_definition(dtype)
+@pytest.mark.parametrize("check", CHECKS)
+def test_every_tile(check, dtype):
+    check(dtype)
 
 
 @pytest.mark.skipif(
@@ -221,16 +154,12 @@ def test_every_tile(dtype):
 )
 def test_every_tile_with_avx2(tmp_path):
     code = (
-        "from tests.kernels.test_tiles import assert_is_the_definition as check;"
-        "from tests.kernels.test_tiles import assert_panel_is_the_definition as check_panel;"
-        "from tests.kernels.test_tiles import assert_pooled_is_the_definition as check_pooled;"
-        "from tests.kernels.test_tiles import assert_transform_is_the_definition as check_transform;"
-        "from tests.kernels.test_tiles import assert_update_is_the_definition as check_update;"
         "from minicnn.kernels import tiles;"
-        "assert tiles.tiling_for(4).lanes == 8; "
-        "check('float32'); check('float64'); check_panel('float32'); check_panel('float64');"
-        "check_pooled('float32'); check_pooled('float64');"
-        "check_transform('float32'); check_transform('float64'); check_update('float32'); check_update('float64')"
+        "from tests.kernels import test_fetching, test_tiles, test_transforms;"
+        "assert tiles.tiling_for(4).lanes == 8;"
+        "checks = [check for tests in (test_tiles, test_fetching, test_transforms) for check in tests.CHECKS];"
+        "assert len(checks) == 5;"
+        "[check(dtype) for check in checks for dtype in ('float32', 'float64')]"
     )
     settings = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2, "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **settings}, capture_output=True, text=True)
@@ -241,9 +170,9 @@ def test_every_tile_with_avx2(tmp_path):
 def test_other_sources_make_other_machine_code(tmp_path):
     """What a cache has of an earlier version is not read: it may be code for other matrices."""
     code = (
-        "from minicnn.kernels import jit, tiles;"
+        "from minicnn.kernels import jit, tiles, transforms;"
         "jit._sources = lambda: {!r};"
-        "tiles.with_transforms(tiles.tiling_for(4), 4)"
+        "transforms.with_transforms(tiles.tiling_for(4), 4)"
     )
     settings, made = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, []
     for version in ("one", "two", "two"):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minicnn.geometry import place_windows
 from minicnn.kernels import convolution, toeplitz
-from minicnn.kernels.tiles import SIDES
+from minicnn.kernels.transforms import SIDES
 from tests.kernels.versions import SEEDS, plain
 
 SMALL = st.integers(1, 3)

@@ -174,8 +174,29 @@ def test_what_is_not_taken():
     for layer in (Conv2D(4, 3, dilation_rate=2), Conv2D(4, 3, activation="gelu"), Dense(3)):
         model = Sequential([Input(shape=(8, 8, 3)), layer])
         assert convolution_rule(model.layers, 0, None) is None
-    strided = Sequential([Input(shape=(8, 8, 3)), Conv2D(4, 3), MaxPooling2D(2, strides=1)])
-    assert convolution_rule(strided.layers, 0, None)[1] == 1  # the convolution alone
+
+
+@pytest.mark.parametrize(
+    ("activation", "pool"),
+    [
+        ("linear", MaxPooling2D(2, strides=1)),
+        ("relu", MaxPooling2D(3, strides=2, padding="same")),  # halves the map, but not by windows of 2x2
+        ("relu", AveragePooling2D(3, strides=2, padding="same")),
+        ("tanh", AveragePooling2D(2)),  # the mean of relu is what is fused
+        ("linear", AveragePooling2D(2)),
+        ("relu", MaxPooling2D((2, 1))),
+    ],
+)
+def test_pools_that_are_not_taken(activation, pool):
+    model = Sequential([Input(shape=(8, 8, 3)), Conv2D(4, 3, padding="same", activation=activation), pool])
+    assert convolution_rule(model.layers, 0, None)[1] == 1  # the convolution alone
+
+
+def test_windows_that_are_not_whole_are_not_taken():
+    padded = Sequential([Input(shape=(7, 7, 3)), Conv2D(4, 3, padding="same"), MaxPooling2D(2, padding="same")])
+    assert convolution_rule(padded.layers, 0, None)[1] == 1
+    cut = Sequential([Input(shape=(7, 7, 3)), Conv2D(4, 3, padding="same"), MaxPooling2D(2)])
+    assert convolution_rule(cut.layers, 0, None)[1] == 2
 
 
 def test_the_tiling_of_this_machine():

@@ -9,7 +9,8 @@ from minicnn.callbacks import Callback
 from minicnn.kernels import NUMPY
 from minicnn.kernels import strassen as loops
 from minicnn.kernels.fused import CODES
-from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
+from minicnn.kernels.tiles import Tiling, tiling_for
+from minicnn.kernels.transforms import with_transforms
 from minicnn.layers import Dense, Input, Layer, Run
 from minicnn.models import Sequential
 from minicnn.steps import strassen

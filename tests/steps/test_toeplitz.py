@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from minicnn.callbacks import BackupAndRestore, Callback
 from minicnn.kernels import NUMPY
 from minicnn.kernels.fused import CODES
-from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
+from minicnn.kernels.tiles import Tiling, tiling_for
+from minicnn.kernels.transforms import with_transforms
 from minicnn.layers import Conv2D, Dense, Input, Layer, Run
 from minicnn.models import Sequential
 from minicnn.steps import toeplitz, toeplitz_kernels

@@ -11,7 +11,8 @@ from minicnn.kernels import NUMPY
 from minicnn.kernels.dense import FEW
 from minicnn.kernels.few_images import few_images_loops
 from minicnn.kernels.fused import CODES
-from minicnn.kernels.tiles import Tiling, tiling_for, with_transforms
+from minicnn.kernels.tiles import Tiling, tiling_for
+from minicnn.kernels.transforms import with_transforms
 from minicnn.layers import AveragePooling2D, Conv2D, Dense, Input, MaxPooling2D, Run
 from minicnn.models import Sequential
 from minicnn.steps import pooled, winograd, winograd_kernels
