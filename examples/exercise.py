@@ -79,7 +79,7 @@ def in_colour(images: Array) -> Array:
 def split(args: argparse.Namespace, train: Pair, test: Pair) -> tuple[Pair, Pair, Pair]:
     """A tenth of the training images is held out for validation, as in the sheet."""
     (x, y), (x_test, y_test) = ((x[: args.images], y[: args.images]) for x, y in (train, test))
-    x_train, x_dev, y_train, y_dev = train_test_split(x, y, test_size=0.1, random_state=args.seed)
+    x_train, x_dev, y_train, y_dev = train_test_split(x, y, test_size=0.1, random_state=args.seed % 2**32)
     print(f"{len(x_train)} images to train on, {len(x_dev)} to validate, {len(x_test)} to test; epochs: {args.epochs}")
     return (x_train, y_train), (x_dev, y_dev), (x_test, y_test)
 

@@ -23,7 +23,7 @@ from minicnn.layers import Layer, Run
 from minicnn.losses import Loss
 from minicnn.metrics import Metric, metric_for
 from minicnn.optimizers import Optimizer
-from minicnn.parameters import ParameterBuffer, trainable_owners
+from minicnn.parameters import Owner, ParameterBuffer, trainable_owners
 from minicnn.progress import Progress, verbosity, warn
 from minicnn.scores import Logs, Scores, make_scores, names_of
 from minicnn.steps.plan import Plan, make_plan, rules_for
@@ -52,6 +52,7 @@ class Evaluator(Feeding):
         self._steps_trained = 0  # dropout's masks follow from it
         self._epochs_trained = 0  # the shuffling follows from it
         self._calls_in_training = 0  # dropout's masks in them follow from it
+        self._trainable = True
         self._steps: str | tuple[str, ...] = "auto"  # which fused steps the plan may take
         self._plans: dict[Any, tuple[list[Any], Plan]] = {}  # with the layers and activations they are for
 
@@ -296,7 +297,7 @@ class Evaluator(Feeding):
         known, plan = self._plans.get(loss, ([], None))
         if plan is None or len(known) != len(parts) or not all(map(operator.is_, known, parts)):
             if not self.built:  # batches from an iterable: the first one tells the shape
-                raise NotBuiltError(f"{self}: is not built yet.")
+                raise NotBuiltError(f"{self}: is not built yet; add layers by add(), and call build or fit.")
             plan = make_plan(self.layers, loss, rules_for(self._steps if self.kernels is NUMBA else "layers"))
             self._plans[loss] = (parts, plan)
         return plan
@@ -310,9 +311,13 @@ class Evaluator(Feeding):
         self._need_built("plan")
         return self._plan(self.loss)
 
+    def _trained(self) -> list[Owner]:
+        """The parameters that training changes: none while the model is frozen."""
+        return trainable_owners(self.layers) if self._trainable else []
+
     def _packed(self, optimizer: Optimizer) -> ParameterBuffer:
         """The parameters in one buffer, packed again where layers or `trainable` have changed since the last step."""
-        owners = trainable_owners(self.layers)
+        owners = self._trained()
         if self._buffer is None or not self._buffer.holds(owners):
             buffer = ParameterBuffer(owners, self.dtype)
             buffer.move_slots(optimizer, self._buffer)
@@ -348,7 +353,6 @@ class Evaluator(Feeding):
 
     def _scored(self, loss: float, batch: Batch, y_pred: Array) -> Logs:
         scores = self._scores(batch.y, y_pred)
-        scores.reset()
         scores.update(loss, labels_of(batch), y_pred, batch.sample_weight)
         return scores.logs()
 

@@ -32,7 +32,7 @@ class Sequential(LayerStack):
 
     Args:
         layers: Layer objects in order; more can be added.
-        trainable: False freezes every layer.
+        trainable: False for a model that is not to be trained; see the property.
         name: None picks sequential, sequential_1, ...
         seed: of weights, shuffling and dropout; None draws one. The same seed gives the same bits.
         dtype: "float32" or "float64", throughout.
@@ -93,7 +93,7 @@ class Sequential(LayerStack):
             layer_range=(layer_range, None),
         )
         self._need_built("summary")
-        for line in summary_text(self.name, self.layers).splitlines():
+        for line in summary_text(self.name, self.layers, self.trainable).splitlines():
             (print_fn or print)(line)
 
     # -- configuration and files

@@ -161,7 +161,7 @@ def get(identifier: Any, custom_objects: Mapping[str, type] | None = None, owner
     """
     if identifier is None:
         return None
-    if identifier == "l1_l2":
+    if isinstance(identifier, str) and identifier == "l1_l2":
         return L1L2(0.01, 0.01)
     if callable(identifier) and not isinstance(identifier, (Regularizer, type)):
         raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,7 @@ class LayerStack(Trainer):
         self._input_of: Layer | None = None  # the first layer, where the input is from its input_shape
         for layer in layers or ():
             self.add(layer)
-        if not trainable:
-            self.trainable = False
+        self._trainable = bool(trainable)
 
     def add(self, layer: Layer, rebuild: bool = True) -> None:
         """Append a layer. Raises ConfigError or ShapeError, leaving the model as it was, if it does not fit."""
@@ -63,7 +63,10 @@ class LayerStack(Trainer):
         if isinstance(layer, InputLayer):
             self._add_input(layer)
             return
-        if any(layer.name == other.name for other in self.layers):
+        if self._input_of is not None and self._input is not None and layer.name == self._input.name:
+            self._input.name = automatic_name("InputLayer")  # which was automatic too
+        named = [*self.layers, *([] if self._input is None else [self._input])]
+        if any(layer.name == other.name for other in named):
             raise ConfigError(
                 f"{self}: has a layer named {layer.name!r} already; give this {type(layer).__name__} another name=."
             )
@@ -167,17 +170,15 @@ class LayerStack(Trainer):
         for layer in self.layers:
             layer.check_dtype(self.dtype)
             layer.check_rank(shape)
+            layer.check_built_for(shape)
             shape = layer.output_shape(shape)
         return shape
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """The layer of that name, or at that place. Raises ConfigError if there is none."""
         if index is not None:
-            if (
-                isinstance(index, bool)
-                or not isinstance(index, int)
-                or not -len(self.layers) <= index < len(self.layers)
-            ):
+            whole = isinstance(index, Integral) and not isinstance(index, bool)
+            if not whole or not -len(self.layers) <= index < len(self.layers):
                 raise ConfigError(f"{self}: has {len(self.layers)} layers, none at index {index}.")
             return self.layers[index]
         for layer in self.layers:
@@ -189,11 +190,13 @@ class LayerStack(Trainer):
 
     @property
     def trainable(self) -> bool:
-        """Whether any layer is trained. Setting it sets every layer."""
-        return any(layer.trainable for layer in self.layers)
+        """Whether training changes anything. Setting it sets every layer too; as in Keras, a layer that is thawed on
+        its own is not trained while its model is frozen."""
+        return self._trainable
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
         for layer in self.layers:
             layer.trainable = bool(value)
 

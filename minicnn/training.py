@@ -16,7 +16,6 @@ from minicnn.evaluation import Evaluator, labels_of, returned
 from minicnn.geometry import positive_int
 from minicnn.layers import Run
 from minicnn.layers.shapes import batched
-from minicnn.parameters import trainable_owners
 from minicnn.progress import Progress, verbosity, warn
 from minicnn.scores import Logs, Scores, check_metrics
 from minicnn.steps.plan import check_steps
@@ -206,8 +205,8 @@ class Trainer(Evaluator):
 
     def _fit_epochs(self, fit: Fit) -> None:
         self.stop_training = False
-        if self.built and not trainable_owners(self.layers):
-            warn("fit: the model has no weights to train; set trainable = True on layers that have some.")
+        if self.built and not self._trained():
+            warn("fit: the model has no weights to train; set trainable = True on it, or on layers that have some.")
         fit.calls.on_train_begin()
         for epoch in range(fit.epoch, fit.epochs):
             if isinstance(fit.training, IterableBatches) and fit.training.exhausted:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minicnn import activations, initializers, regularizers
+from minicnn import activations, initializers, losses, metrics, optimizers, regularizers
 from minicnn.errors import ConfigError
 from minicnn.lookup import class_named, resolve, table_of
 
@@ -18,6 +18,12 @@ def test_arrays_are_refused_in_a_line():
         initializers.get(np.zeros((9, 9)))
     assert str(error.value).endswith("...")
     assert len(str(error.value)) < 150
+
+
+@pytest.mark.parametrize("module", [initializers, regularizers, activations, losses, metrics, optimizers])
+def test_arrays_are_no_names(module):
+    with pytest.raises(ConfigError, match=r"array\(\[0\.1, 0\.2\]\)"):
+        module.get(np.array([0.1, 0.2]))
 
 
 class Animal:

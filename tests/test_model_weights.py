@@ -126,6 +126,36 @@ def test_model_trainable_sets_every_layer():
     assert not Sequential([Dense(3)], trainable=False).trainable
 
 
+def test_a_layer_that_is_thawed_in_a_frozen_model_is_not_trained():
+    """As in Keras, where freezing the model is more than freezing all its layers."""
+    model = compiled(small())
+    before = model.get_weights()
+    model.trainable = False
+    model.layers[3].trainable = True
+    with pytest.warns(minicnn.errors.MinicnnWarning, match="no weights to train; set trainable = True on it"):
+        model.fit(X, Y, verbose=0)
+    assert weights_equal(model.get_weights(), before)
+    lines = []
+    model.summary(print_fn=lines.append)
+    assert "Trainable params: 0" in lines
+    model.trainable = True
+    model.fit(X, Y, verbose=0)
+    assert not weights_equal(model.get_weights(), before)
+
+
+def test_layers_added_to_a_frozen_model_are_not_trained():
+    model = Sequential(trainable=False)
+    model.add(Input((6, 6, 2)))
+    for layer in (Flatten(), Dense(3)):
+        model.add(layer)
+    assert model.layers[1].trainable  # as in Keras
+    compiled(model)
+    before = model.get_weights()
+    with pytest.warns(minicnn.errors.MinicnnWarning, match="no weights to train"):
+        model.fit(X, Y, verbose=0)
+    assert weights_equal(model.get_weights(), before)
+
+
 def test_frozen_layers_do_not_keep_the_buffer_of_all_parameters():
     model = compiled(small())
     model.train_on_batch(X, Y)

@@ -164,6 +164,35 @@ def test_a_deferred_model_that_cannot_fit_builds_nothing():
     assert model.output_shape == (None, 3)
 
 
+@pytest.mark.parametrize("call", ["fit", "__call__", "build"])
+def test_a_layer_that_is_built_for_another_shape_is_known_before_any_is_built(call):
+    shared = Dense(3, name="shared")
+    Sequential([Input((8,)), shared])
+    model = Sequential([Dense(5), shared])
+    model.compile("sgd", "mse")
+    x = np.ones((2, 4), np.float32)
+    arguments = {"fit": (x, np.ones((2, 3))), "__call__": (x,), "build": ((None, 4),)}[call]
+    with pytest.raises(ShapeError, match=r"'shared': is built for input \(None, 8\), got \(None, 5\)"):
+        getattr(model, call)(*arguments)
+    assert not model.layers[0].built
+    with pytest.raises(NotBuiltError):
+        model.predict(x, verbose=0)
+
+
+def test_weights_cannot_be_set_before_there_are_any():
+    with pytest.raises(NotBuiltError, match="is not built yet, so it has no arrays to set"):
+        Dense(3).set_weights([np.ones((2, 3)), np.ones(3)])
+
+
+def test_the_input_has_a_name_of_its_own():
+    with pytest.raises(ConfigError, match="has a layer named 'x' already"):
+        Sequential([Input((4,), name="x"), Dense(3, name="x")])
+    model = Sequential([Dense(3, input_shape=(4,), name="a"), Dense(2, name="a_input")])
+    names = [layer["config"]["name"] for layer in model.get_config()["layers"]]
+    assert len(set(names)) == 3
+    assert names[1:] == ["a", "a_input"]
+
+
 def test_samples_without_channels_are_refused():
     model = Sequential([Conv2D(4, 3, activation="relu"), Flatten(), Dense(3)])
     model.compile("sgd", "mse")
@@ -210,7 +239,7 @@ def test_wrong_input_shapes(shape):
 def test_get_layer():
     model = small()
     assert model.get_layer("dense") is model.layers[3]
-    assert model.get_layer(index=0) is model.layers[0]
+    assert model.get_layer(index=0) is model.get_layer(index=np.int64(0)) is model.layers[0]
     with pytest.raises(ConfigError, match=r"no layer named 'dense_9'.*conv2d"):
         model.get_layer("dense_9")
     with pytest.raises(ConfigError, match="none at index 4"):

@@ -57,10 +57,11 @@ class BackupAndRestore(Callback):
         delete_checkpoint: remove the backup at the end of a training that was not interrupted. If it is kept, the next
             run does what is left since then, or goes on with more epochs.
 
-    Raises ConfigError for arguments that are wrong, an unbuilt model with x an iterable, and a callback's state that
-    cannot be stored; FileFormatError for a backup that is damaged or of another training, and a folder that cannot be
-    written; DataError for an iterable that gave too few batches: all before the model has changed, but for a state that
-    cannot be stored any more and a folder that cannot be written any more, which end the training at that backup.
+    Raises ConfigError for arguments that are wrong, an unbuilt model with x an iterable, and a callback's or metric's
+    state that cannot be stored; FileFormatError for a backup that is damaged or of another training, and a folder that
+    cannot be written; DataError for an iterable that gave too few batches: all before the model has changed, but for a
+    metric's state, and for what could be stored or written at the beginning and cannot any more, which end the training
+    at that backup.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ from minicnn.saving import safe_json
 from minicnn.saving.safe_hdf5 import opened
 from minicnn.typing import Array, Config
 
-FORMAT = "minicnn backup 2"
+FORMAT = "minicnn backup 3"
 
 _PLAIN = (type(None), bool, int, str)
 _NOT_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}  # floats that JSON does not have

@@ -36,7 +36,7 @@ def identity(model: Sequential, fit: Fit) -> Config:
         "steps": _plain(model._steps),
         "seed": model.seed if model.seed_given else None,
         "layers": [_layer(layer) for layer in model.layers],
-        "trainable": [layer.trainable for layer in model.layers],
+        "trainable": [model.trainable and layer.trainable for layer in model.layers],
         "loss": _described(model.loss),
         "metrics": [_described(metric) for metric in model._metrics],
         "weighted_metrics": [_described(metric) for metric in model._weighted_metrics],

@@ -67,11 +67,12 @@ class CSVLogger(Callback):
         self.separator = separator
         self.append = append
         self.keys: list[str] | None = None
+        self._begins_anew = False  # what the file holds stays until there is a line to write: fit may yet be refused
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self.keys = None
+        self.keys, self._begins_anew = None, not self.append
         try:
-            with open(self.filename, "a" if self.append else "w", encoding="utf-8"):
+            with open(self.filename, "a", encoding="utf-8"):
                 pass  # a file that cannot be written is better known before the first epoch than after it
         except OSError as error:
             raise FileFormatError(
@@ -85,19 +86,25 @@ class CSVLogger(Callback):
             self.keys = sorted(logs)
             if not any(key.startswith("val_") for key in self.keys):
                 self.keys += [f"val_{key}" for key in self.keys]
-            if os.path.getsize(self.filename) == 0:
+            if self._begins_anew or os.path.getsize(self.filename) == 0:
                 rows.append(["epoch", *self.keys])
         rows.append([epoch, *(_cell(logs.get(key, "NA")) for key in self.keys)])
-        with open(self.filename, "a", newline="", encoding="utf-8") as file:
+        with open(self.filename, "w" if self._begins_anew else "a", newline="", encoding="utf-8") as file:
             csv.writer(file, delimiter=self.separator).writerows(rows)
+        self._begins_anew = False
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self._begins_anew:  # of no epoch nothing is left, as in Keras
+            self.set_state({"keys": None, "content": np.empty(0, np.uint8)})
 
     def get_state(self) -> dict[str, Any]:
         """The columns, and the file itself: a run that is taken up again must not keep lines that it will repeat."""
-        content = Path(self.filename).read_bytes() if os.path.exists(self.filename) else b""
+        kept = not self._begins_anew and os.path.exists(self.filename)
+        content = Path(self.filename).read_bytes() if kept else b""
         return {"keys": self.keys, "content": np.frombuffer(content, np.uint8)}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        self.keys = state["keys"]
+        self.keys, self._begins_anew = state["keys"], False
         Path(self.filename).write_bytes(state["content"].tobytes())
 
 

@@ -47,7 +47,7 @@ def taken(model: Sequential, fit: Fit) -> State:
             "steps_trained": model._steps_trained,
             "epochs_trained": model._epochs_trained,
             "calls_in_training": model._calls_in_training,
-            "trainable": [layer.trainable for layer in model.layers],
+            "trainable": [model._trainable, *(layer.trainable for layer in model.layers)],
             "weights": _weights(model),
         },
         "optimizer": {
@@ -128,7 +128,8 @@ def _put_model(model: Sequential, state: State) -> None:
     model.seed, model.stop_training = kept["seed"], state["fit"]["stopped"]
     model._steps_trained, model._epochs_trained = kept["steps_trained"], kept["epochs_trained"]
     model._calls_in_training = kept["calls_in_training"]
-    for layer, trainable in zip(model.layers, kept["trainable"], strict=True):
+    model._trainable, *of_layers = kept["trainable"]
+    for layer, trainable in zip(model.layers, of_layers, strict=True):
         layer.trainable = trainable
     for array, value in zip(_weights(model), kept["weights"], strict=True):
         array[...] = value
@@ -197,17 +198,18 @@ def _check(model: Sequential, fit: Fit, state: State) -> None:
     _need(is_count(where["epoch"]) and is_count(where["batch"]) and type(where["stopped"]) is bool, "its place")
     _need(fit.epoch <= where["epoch"], "its epoch")
     _need(all(type(name) is str for name in where["logs"]), "its logs")
-    counts = kept["seed"], kept["steps_trained"], kept["epochs_trained"], kept["calls_in_training"]
+    counts = kept["steps_trained"], kept["epochs_trained"], kept["calls_in_training"]
     _need(all(map(is_count, counts)), "its counts")
+    _need(type(kept["seed"]) is int and kept["seed"] >= 0, "its seed")  # of any size
     _need(_alike(kept["weights"], _weights(model)), "the weights")
-    _need([type(flag) for flag in kept["trainable"]] == [bool] * len(model.layers), "trainable")
+    _need([type(flag) for flag in kept["trainable"]] == [bool] * (1 + len(model.layers)), "trainable")
     _need(set(stored["attributes"]) == set(_attributes(optimizer)), "the optimizer")
     _need(is_count(stored["iterations"]), "the optimizer's iterations")
     trained = sum(
         array.size
-        for layer, flag in zip(model.layers, kept["trainable"], strict=True)
+        for layer, flag in zip(model.layers, kept["trainable"][1:], strict=True)
         for array in layer.params.values()
-        if flag
+        if flag and kept["trainable"][0]
     )
     _need(_are_slots(stored["slots"], optimizer, trained, model.dtype), "the slots")
     for place, name, slots in stored["parked"]:

@@ -114,6 +114,7 @@ def _images_and_classes(split: Split, limit: int | None) -> Split:
 def _hold_out(training: Split, part: float, seed: int) -> tuple[Split, Split]:
     from sklearn.model_selection import train_test_split
 
+    seed %= 2**32  # the largest that scikit-learn takes, and one
     x, x_held_out, y, y_held_out = train_test_split(*training, test_size=part, random_state=seed)
     return (x, y), (x_held_out, y_held_out)
 

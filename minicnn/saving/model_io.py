@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minicnn import activations
-from minicnn.errors import ConfigError, FileFormatError, NotBuiltError
+from minicnn.errors import ConfigError, FileFormatError
 from minicnn.layers import LAYERS, Layer
 from minicnn.layers.shapes import sample_shape
 from minicnn.naming import snake_case
+from minicnn.progress import warn
 from minicnn.saving import (
     architecture,
     atomic,
@@ -32,7 +33,7 @@ from minicnn.saving.building import built_model, make_layer, naming, understood
 from minicnn.saving.keras_3_weights import Place
 from minicnn.saving.model_file import LayerWeights, ModelFile
 from minicnn.saving.safe_hdf5 import file_start
-from minicnn.saving.training_section import add_training, compile_model, keras_3_variables, restore_optimizer, warn
+from minicnn.saving.training_section import add_training, compile_model, keras_3_variables, restore_optimizer
 from minicnn.typing import Array, Config, Shape
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def save_model(
         raise ConfigError(f'save: optimizer_for must be "keras3" or "keras2", got {optimizer_for!r}.')
     atomic.check_target(path, overwrite, SUFFIXES, "save")
     archive = path.suffix.lower() == ".keras"
-    _need_built(model, "save")
+    model._need_built("save")
     file = ModelFile(_config_of(model), _weights_of(model))
     if include_optimizer and model.optimizer is not None and model.loss is not None:
         add_training(file, model, optimizer_for, archive)
@@ -153,21 +154,13 @@ def save_weights(model: Sequential, filepath: FilePath, overwrite: bool) -> None
     """Write the weights alone. See Sequential.save_weights."""
     path = as_path(filepath, "save_weights")
     atomic.check_target(path, overwrite, SUFFIXES[:2], "save_weights")
-    _need_built(model, "save_weights")
+    model._need_built("save_weights")
     weights = _weights_of(model)
     if path.name.lower().endswith(".weights.h5"):
         image = memoryview(keras_3_weights.image(_arrays_by_class(model), keras_3_variables(model)))
     else:
         image = keras_hdf5.weights_image(weights)
     atomic.write_whole(path, image)
-
-
-def _need_built(model: Sequential, method: str) -> None:
-    if not model.built:
-        raise NotBuiltError(
-            f"{model}: has no weights yet, so {method} has nothing to work with; give the first layer input_shape=... "
-            "or call build first."
-        )
 
 
 def _weights_of(model: Sequential) -> list[LayerWeights]:
@@ -260,7 +253,7 @@ def load_weights(
         raise ConfigError(
             f'load_weights: data_format must be None, "channels_last" or "channels_first", got {data_format!r}.'
         )
-    _need_built(model, "load_weights")
+    model._need_built("load_weights")
     custom = {type(layer).__name__: type(layer) for layer in model.layers}
 
     problems: list[FileFormatError] = []

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minicnn import losses, metrics, optimizers
-from minicnn.errors import FileFormatError, MinicnnWarning
-from minicnn.parameters import trainable_owners
+from minicnn.errors import FileFormatError
+from minicnn.progress import warn
 from minicnn.saving import compile_section, optimizer_state
 from minicnn.saving.building import naming
 from minicnn.saving.matching import Origin
@@ -71,7 +70,7 @@ def keras_3_variables(model: Sequential, with_rate: bool = True) -> list[Array] 
 
 def trainable_parameters(model: Sequential) -> dict[str, Array]:
     """The trained arrays by name, "conv2d/kernel" and so on, in order."""
-    return {f"{layer.name}/{name}": layer.params[name] for layer, name in trainable_owners(model.layers)}
+    return {f"{layer.name}/{name}": layer.params[name] for layer, name in model._trained()}
 
 
 def _optimizer_state(model: Sequential) -> OptimizerState:
@@ -83,7 +82,7 @@ def _optimizer_state(model: Sequential) -> OptimizerState:
     assert optimizer is not None
     known = {} if buffer is None else {(id(layer), name): s for layer, name, s in buffer.known_slots(optimizer)}
     slots: dict[str, list[Array]] = {slot: [] for slot in optimizer.slots}
-    for layer, name in trainable_owners(model.layers):
+    for layer, name in model._trained():
         parameter, own = layer.params[name], known.get((id(layer), name), {})
         for slot, arrays in slots.items():
             part = own[slot] if slot in own else optimizer.new_slot(slot, parameter.size, parameter.dtype)
@@ -147,7 +146,7 @@ def restore_optimizer(model: Sequential, stored: NamedArrays, origin: dict[str, 
 
 def _restore_training(model: Sequential, file: ModelFile, origin: dict[str, Origin]) -> None:
     if file.state is not None and file.state.optimizer is not None:
-        shapes = [layer.params[name].shape for layer, name in trainable_owners(model.layers)]
+        shapes = [layer.params[name].shape for layer, name in model._trained()]
         _restore_slots(model, file.state.optimizer, shapes)
     elif file.keras_optimizer:
         _restore_variables(model, file.keras_optimizer, origin)
@@ -159,7 +158,7 @@ def _restore_variables(model: Sequential, stored: NamedArrays, origin: dict[str,
     """Take over Keras's variables: the slots, the counter and, where it is among them, the learning rate."""
     optimizer = model.optimizer
     assert optimizer is not None
-    owners = trainable_owners(model.layers)
+    owners = model._trained()
     in_file = [origin[layer.name].stored_shape(name, layer.params[name].shape) for layer, name in owners]
     orders = optimizer_state.orders([(layer.name, name) for layer, name in owners])
     state = optimizer_state.from_keras(type(optimizer).__name__, optimizer.slot_names, in_file, stored, orders)
@@ -199,8 +198,3 @@ def _restore_slots(model: Sequential, state: OptimizerState, shapes: list[Shape]
             values[segment] = array.reshape(-1)
         optimizer.slots[slot] = values
     optimizer.iterations = state.iterations
-
-
-def warn(message: str) -> None:
-    """Give a MinicnnWarning that points to the caller of load_model or load_weights, three calls above the caller."""
-    warnings.warn(message, MinicnnWarning, stacklevel=5)

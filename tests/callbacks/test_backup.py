@@ -77,6 +77,21 @@ def test_an_optimizers_own_numbers(tmp_path):
     check(tmp_path, lambda: new_model(Slowing()), [("on_train_batch_end", 5)], save_freq=2)
 
 
+def test_a_seed_of_any_size(tmp_path):
+    check(tmp_path, lambda: new_model(dropout=0.25, seed=1 << 127), [("on_train_batch_end", 5)], save_freq=2)
+
+
+class ThawedInAFrozenModel(Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.trainable = epoch != 1
+        for layer in self.model.layers:
+            layer.trainable = True
+
+
+def test_a_model_that_is_frozen_for_an_epoch(tmp_path):
+    check(tmp_path, new_model, [("on_train_batch_end", 5)], save_freq=2, callbacks=lambda: [ThawedInAFrozenModel()])
+
+
 @pytest.mark.parametrize("shuffle", [True, False, "batch"])
 @pytest.mark.parametrize("steps", [None, 2])
 def test_arguments_of_fit(tmp_path, shuffle, steps):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minicnn import Input, Sequential, optimizers
-from minicnn.callbacks import BackupAndRestore, LambdaCallback
+from minicnn.callbacks import BackupAndRestore, CSVLogger, LambdaCallback
 from minicnn.errors import ConfigError, FileFormatError, MinicnnWarning
 from minicnn.layers import Conv2D, Dense, Flatten
 from minicnn.saving import atomic
@@ -74,6 +74,30 @@ def test_frozen_layers(folder):
     model = new_model(dropout=0.25)
     model.layers[0].trainable = False
     assert refusal(model, folder) == other(folder, "trainable[0] is True, not False")
+
+
+def test_a_frozen_model(folder):
+    model = new_model(dropout=0.25)
+    model.trainable = False
+    for layer in model.layers:
+        layer.trainable = True
+    with pytest.warns(MinicnnWarning, match="no weights to train"):
+        message = refusal(model, folder)
+    assert message == other(folder, "trainable[0] is True, not False")
+
+
+def test_the_log_of_the_interrupted_training_is_still_there(tmp_path):
+    log = tmp_path / "log.csv"
+
+    def callbacks():
+        return [CSVLogger(log), BackupAndRestore(tmp_path)]
+
+    interrupt(new_model(), callbacks(), "on_epoch_end", 2)
+    before = log.read_bytes()
+    assert before.count(b"\n") == 3
+    with pytest.raises(FileFormatError, match="is of another training"):
+        new_model().fit(X, Y, batch_size=4, epochs=3, callbacks=callbacks(), verbose=0)
+    assert log.read_bytes() == before
 
 
 def test_other_fused_steps(folder):

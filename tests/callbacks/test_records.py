@@ -48,6 +48,18 @@ def test_csv_is_written_anew_or_appended_to(fit, tmp_path):
     assert path.read_bytes() == b"epoch,val_loss\r\n0,0.25\r\n0,0.125\r\n"
 
 
+def test_csv_keeps_what_it_held_until_there_is_a_line_to_write(fit, tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"of an earlier run")
+    callback = CSVLogger(path)
+    callback.on_train_begin()
+    assert path.read_bytes() == b"of an earlier run"
+    callback.on_epoch_end(0, {"val_loss": 0.5})
+    assert path.read_bytes() == b"epoch,val_loss\r\n0,0.5\r\n"
+    fit(CSVLogger(path), [])
+    assert path.read_bytes() == b""
+
+
 def test_csv_append_to_a_new_file_writes_the_header(fit, tmp_path):
     fit(CSVLogger(tmp_path / "log.csv", append=True), [0.5])
     assert (tmp_path / "log.csv").read_bytes() == b"epoch,val_loss\r\n0,0.5\r\n"
