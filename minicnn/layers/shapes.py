@@ -75,7 +75,7 @@ def sample_shape(shape: Any, owner: str) -> Shape:
     try:
         result = tuple(int(v) for v in values)
         whole = all(v == r and r > 0 for v, r in zip(values, result, strict=True))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         whole = False
     if not whole:
         raise ConfigError(f"{owner}: a shape holds positive integers and leaves the batch out, got {shape!r}.")

@@ -24,6 +24,9 @@ from minicnn.saving.channels_first import to_channels_last
 from minicnn.saving.dialects import LayerEntry
 from minicnn.typing import Config
 
+MAX_NAME = 1000
+"""Characters of a layer's or model's name at most."""
+
 MAX_LAYERS = 4096
 """More layers than any Sequential has; a file that lists more would only keep the loader busy."""
 
@@ -69,7 +72,6 @@ def model_from_keras(config: Config, callers: Collection[str] = ()) -> ModelEntr
     layers = _chain(config, _parsed(config, "", callers))
     _drop_inner_inputs(layers)
     _name_apart(layers)
-    layers = to_channels_last(layers, callers)
     arguments = config.get("config")
     known = arguments if isinstance(arguments, dict) else {}
     name, declared = known.get("name"), known.get("build_input_shape")
@@ -77,6 +79,7 @@ def model_from_keras(config: Config, callers: Collection[str] = ()) -> ModelEntr
         raise ConfigError("the model's list of layers or its name is damaged; get the file anew.")
     if declared and layers and "batch_shape" not in layers[0].config:
         layers[0].config["batch_shape"] = dialects.any_batch(declared)
+    layers = to_channels_last(layers, callers)
     dtypes = {dialects.dtype_name((entry.get("config") or {}).get("dtype")) for entry in _leaves(listed)}
     narrow = tuple(sorted(dtypes & _NARROW))
     return ModelEntry(name, layers, "float64" if "float64" in dtypes else None, narrow)
@@ -151,6 +154,11 @@ def _parsed(config: Config, where: str, callers: Collection[str], depth: int = 0
     for number, entry in enumerate(list_of_layers(config, where or "the model", depth)):
         place = f"{where}.{number}".lstrip(".")
         class_name, arguments = dialects.parts(entry, f"layer {place}")
+        said = arguments.get("name") if isinstance(arguments, dict) else None
+        if isinstance(said, str) and len(said) > MAX_NAME:
+            raise ConfigError(
+                f"layer {place}: its name has {len(said):,} characters; minicnn reads up to {MAX_NAME:,}."
+            )
         group = (snake_case(class_name), counts[snake_case(class_name)])
         counts[group[0]] += 1
         if class_name in MODELS and class_name not in callers:
@@ -257,10 +265,18 @@ def _drop_inner_inputs(layers: list[LayerEntry]) -> None:
 
 
 def _name_apart(layers: list[LayerEntry]) -> None:
-    """Layers of nested models may share their names with others; these get their model's in front."""
-    taken: set[Any] = set()
+    """Layers of nested models may share their names with others; these get their model's in front, and a number if that
+    is taken too. The model's own layers keep theirs, which two of them may not share."""
+    taken = {layer.config.get("name") for layer in layers if not layer.parents}
+    counts: Counter[str] = Counter()
     for layer in layers:
         name = layer.config.get("name")
-        if name in taken and layer.parents and isinstance(name, str):
-            layer.config["name"] = "_".join((*layer.parents, name)).replace("/", "_")
-        taken.add(layer.config.get("name"))
+        if not layer.parents or not isinstance(name, str):
+            continue
+        if name in taken:
+            base = name = "_".join((*layer.parents, name)).replace("/", "_")
+            while name in taken:
+                counts[base] += 1
+                name = f"{base}_{counts[base]}"
+            layer.config["name"] = name
+        taken.add(name)

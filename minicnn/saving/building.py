@@ -26,6 +26,7 @@ from minicnn.saving import architecture, matching
 from minicnn.saving.architecture import ModelEntry
 from minicnn.saving.dialects import LayerEntry
 from minicnn.saving.model_file import ModelFile
+from minicnn.saving.safe_json import shown
 from minicnn.typing import Config, Shape
 
 if TYPE_CHECKING:
@@ -63,13 +64,13 @@ def _check_classes(config: Config, path: Path, custom: dict[str, Any]) -> None:
         return
     where, name = unknown[0]
     if len(unknown) == 1:
-        raise FileFormatError(f"layer {where}, {name}: {_why_not(name)}")
+        raise FileFormatError(f"layer {where}, {shown(name)}: {_why_not(shown(name))}")
     names = [name for _, name in unknown]
     places = matching.listed([f"layer {where}, {name}" for where, name in unknown])
     code = [name for name in dict.fromkeys(names) if name in _HOLD_CODE]
     holds = f"{', '.join(code)} holds code, which minicnn never runs from a file; " if code else ""
     raise FileFormatError(
-        f"minicnn does not have the layers {', '.join(dict.fromkeys(names))} ({places}); {holds}"
+        f"minicnn does not have the layers {matching.listed(list(dict.fromkeys(names)))} ({places}); {holds}"
         "those of your own go into custom_objects={name: class}."
     )
 

@@ -94,6 +94,11 @@ class _Conversion:
             layer.rows_of, self.flatten = self.flatten, None
 
     def _flattened(self, number: int, data_format: str | None) -> None:
+        if self.rank not in (1, 3) and data_format == _FIRST:
+            raise ConfigError(
+                f"layer {number}, Flatten: of channels_first, which puts the first of {self.rank} axes last; minicnn "
+                "does that for maps alone, use Keras."
+            )
         if self.rank == 3 and data_format != _FIRST:
             self.flatten = number
         self.rank = 1

@@ -125,7 +125,7 @@ def _metric_to_keras(metric: Any) -> Any:
     config = {key: value for key, value in metric.get_config().items() if value is not None}
     name = snake_case(type(metric).__name__)
     ours = metrics.METRICS.get(name) is type(metric)
-    if ours and _is_default(metric):
+    if ours and _is_default(metric) and name not in _CHOSEN:
         return name
     return {"class_name": type(metric).__name__, "config": config}
 

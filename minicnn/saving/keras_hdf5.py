@@ -21,7 +21,7 @@ import numpy as np
 
 from minicnn.errors import FileFormatError
 from minicnn.saving import keras_3_weights, own_state, safe_json
-from minicnn.saving.architecture import ModelEntry
+from minicnn.saving.architecture import MAX_LAYERS, ModelEntry
 from minicnn.saving.keras_3_weights import Place
 from minicnn.saving.model_file import LayerWeights, ModelFile, NamedArrays, StoredWeights
 from minicnn.saving.safe_hdf5 import Reader, opened, put_array
@@ -111,6 +111,10 @@ def read_layers(reader: Reader, group: h5py.Group) -> list[LayerWeights]:
         return _read_numbered(reader, group)
     if layers is None:
         raise FileFormatError(f"{reader.path}: the weights have no layer_names; the file is damaged, get it anew.")
+    if len(layers) > MAX_LAYERS:
+        raise FileFormatError(
+            f"{reader.path}: has weights of {len(layers)} layers, more than the {MAX_LAYERS} that minicnn reads."
+        )
     return [read_layer(reader, group, layer) for layer in layers]
 
 

@@ -17,6 +17,7 @@ from minicnn.layers import LAYERS, BatchNormalization, Dense, Flatten, Layer
 from minicnn.saving.architecture import ModelEntry
 from minicnn.saving.keras_1 import FILTERS_FIRST
 from minicnn.saving.model_file import LayerWeights, NamedArrays
+from minicnn.saving.safe_json import shown
 from minicnn.typing import Array, Shape
 
 _TURNED_BY_THEANO = ("Conv2D", "Conv2DTranspose")
@@ -55,8 +56,16 @@ class Origin:
 
 
 def origins(layers: Sequence[Layer], entry: ModelEntry | None, backend: str | None) -> dict[str, Origin]:
-    """By layer's name, how the arrays lie in a file with this entry. layers: built, without the input."""
+    """By layer's name, how the arrays lie in a file with this entry. layers: built, without the input.
+
+    Where the file has other layers than these, dropout besides, say, their places do not tell: then it goes by what
+    these do.
+    """
     named = [] if entry is None else [layer for layer in entry.layers if layer.class_name != "InputLayer"]
+    filters_first = any(at.kernel_axes == FILTERS_FIRST for at in named)
+    reordered = filters_first or any(at.rows_of is not None for at in named)
+    if reordered and [at.class_name for at in named] != [type(layer).__name__ for layer in layers]:
+        return origins_of_channels_first(layers, backend, filters_first)
     known = dict(zip((layer.name for layer in layers), named, strict=False)) if len(named) == len(layers) else {}
     offset = 0 if entry is None else len(entry.layers) - len(named)  # rows_of counts the input too
     result = {}
@@ -152,4 +161,4 @@ def _places(unit: Sequence[Layer]) -> list[tuple[Layer, str]]:
 
 def listed(names: Sequence[str]) -> str:
     """A few of the names, so that a message stays one line."""
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "none"
+    return ", ".join(map(shown, names[:5])) + (", ..." if len(names) > 5 else "") if names else "none"

@@ -118,6 +118,7 @@ def model_from_json(text: Any, custom_objects: CustomObjects | None) -> Sequenti
 
     if not isinstance(text, str):
         raise ConfigError(f"model_from_json: json_string must be a string, got {text!r}.")
+    _check_custom_objects(custom_objects, "model_from_json")
     owner, custom = Path("model_from_json"), dict(custom_objects or {})
     entry = understood(safe_json.parse_object(text, str(owner)), owner, custom)
     model = Sequential(name=entry.name, dtype=entry.dtype or "float32")
@@ -178,6 +179,11 @@ def _weights_of(model: Sequential) -> list[LayerWeights]:
 # -- loading
 
 
+def _check_custom_objects(custom_objects: Any, owner: str) -> None:
+    if not isinstance(custom_objects, Mapping | None):
+        raise ConfigError(f"{owner}: custom_objects must be a dict of classes by name, got {custom_objects!r}.")
+
+
 def load_model(
     filepath: FilePath,
     custom_objects: CustomObjects | None = None,
@@ -186,8 +192,7 @@ def load_model(
 ) -> Sequential:
     """Read a whole model. See models.load_model."""
     path = as_path(filepath, "load_model")
-    if not isinstance(custom_objects, Mapping | None):
-        raise ConfigError(f"load_model: custom_objects must be a dict of classes by name, got {custom_objects!r}.")
+    _check_custom_objects(custom_objects, "load_model")
     if not kwargs.pop("safe_mode", True):
         raise ConfigError("load_model: safe_mode=False is not supported; minicnn never executes what a file holds.")
     backend = _backend(kwargs.pop("backend", None), "load_model")

@@ -32,7 +32,10 @@ def read(reader: Reader) -> TrainingState | None:
     numbers = {key: state.get(key) for key in keys}
     slots, class_name = state.get("slots", []), state.get("class_name", "")
     if (
-        not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers.values())
+        not all(
+            isinstance(n, int) and not isinstance(n, bool) and n >= 0 and (n < 1 << 63 or key == "seed")
+            for key, n in numbers.items()
+        )
         or not isinstance(slots, list)
         or not all(isinstance(slot, str) for slot in slots)
         or not isinstance(class_name, str)

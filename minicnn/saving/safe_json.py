@@ -59,3 +59,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
     raise TypeError(f"{value!r} is no JSON value")
+
+
+def shown(text: str, longest: int = 80) -> str:
+    """A file's text for a message of one line: what can be printed of its beginning."""
+    return "".join(c for c in text[:longest] if c.isprintable())

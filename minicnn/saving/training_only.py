@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from minicnn.saving.safe_json import shown
 from minicnn.typing import Config
 
 IDENTITY_IN_INFERENCE = {
@@ -46,4 +47,4 @@ def _is_left_out(key: str) -> bool:
 def _kind(value: Any) -> str:
     """The class of a constraint or regularizer, or the function's name; Keras 1 says "name"."""
     name = value.get("class_name") or value.get("name") if isinstance(value, dict) else value
-    return "".join(c for c in str(name)[:40] if c.isprintable())  # a file's text goes into a message of one line
+    return shown(str(name), 40)

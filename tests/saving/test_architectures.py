@@ -8,6 +8,7 @@ import pytest
 
 from minicnn import Sequential, layers, load_model
 from minicnn.errors import ConfigError, FileFormatError
+from minicnn.models import model_from_json
 from minicnn.saving import architecture, keras_1
 from tests.saving.models import data, same_weights, small
 from tests.saving.test_archives import members, repacked
@@ -157,10 +158,35 @@ def test_layers_of_one_name_are_told_apart(path):
         config = json.loads(root.attrs["model_config"])
     change(config)
     names = [layer.config["name"] for layer in architecture.model_from_keras(config).layers]
-    assert names[2] == "same"
-    assert names[-1] == "same"  # the first one keeps its name, one outside has no model's name to put in front
+    assert names[2] == "outer_inner_same"
+    assert names[-1] == "same"  # one outside has no model's name to put in front
     config["config"]["layers"].insert(1, config["config"]["layers"].pop())
     assert architecture.model_from_keras(config).layers[-3].config["name"] == "outer_inner_same"
+
+
+def dense(name):
+    return {"class_name": "Dense", "config": {"name": name, "units": 2}}
+
+
+def nesting(*others):
+    """The configuration of a model that begins with a nested one of a Dense 'dense', as by Sequential([base, ...])."""
+    inputs = {"class_name": "InputLayer", "config": {"name": "images", "batch_shape": [None, 3]}}
+    base = {"class_name": "Sequential", "config": {"name": "base", "layers": [inputs, dense("dense"), dense("two")]}}
+    return {"class_name": "Sequential", "config": {"name": "net", "layers": [base, *others]}}
+
+
+def test_a_head_on_a_loaded_model_may_have_the_name_of_a_layer_in_it():
+    model = model_from_json(json.dumps(nesting(dense("dense"))))
+    assert [layer.name for layer in model.layers] == ["base_dense", "two", "dense"]
+    model = model_from_json(json.dumps(nesting(dense("base_dense"), dense("dense"))))
+    assert [layer.name for layer in model.layers] == ["base_dense_1", "two", "base_dense", "dense"]
+
+
+def test_names_without_end_are_refused():
+    for config in (nesting(dense("d" * 1001)), {"class_name": "Sequential", "config": {"layers": [nesting()]}}):
+        config["config"]["layers"][0]["config"]["name"] = "n" * 1001
+        with pytest.raises(FileFormatError, match=r"its name has 1,001 characters"):
+            model_from_json(json.dumps(config))
 
 
 def test_models_nested_without_end():
@@ -246,6 +272,49 @@ def test_channels_first_becomes_channels_last(path, model):
     fresh = small(seed=9)
     fresh.load_weights(path)  # the whole model's file says it itself
     assert same_weights(fresh, model)
+
+
+@pytest.mark.parametrize("file", ["model.h5", "model.keras"])
+def test_channels_first_weights_for_a_model_with_other_layers_without_weights(tmp_path, file):
+    """Their places do not tell which Flatten a layer follows."""
+
+    def of(*between):
+        return Sequential([layers.Input((6, 6, 1)), layers.Conv2D(3, 3), *between, layers.Dense(3)], seed=9)
+
+    saved = of(layers.Dropout(0.5), layers.Flatten())
+    saved.save(tmp_path / file)
+
+    def change(value):
+        listed = value["config"]["layers"]
+        listed[0]["config"].pop("batch_input_shape", None)
+        listed[0]["config"]["batch_shape"] = [None, 1, 6, 6]
+        listed[1]["config"]["data_format"] = "channels_first"
+
+    if file == "model.keras":
+        config = json.loads(members(tmp_path / file)["config.json"])
+        change(config)
+        repacked(tmp_path / file, {"config.json": json.dumps(config)})
+    else:
+        rewritten(tmp_path / file, change)
+    expected = load_model(tmp_path / file)
+    assert not same_weights(expected, saved)  # the rows of the Dense are in another order
+    for between in (
+        [layers.Dropout(0.5), layers.Flatten()],
+        [layers.Flatten()],
+        [layers.Flatten(), layers.Activation("relu")],
+        [layers.Dropout(0.5), layers.ReLU(), layers.Flatten(), layers.Dropout(0.5)],
+    ):
+        model = of(*between)
+        model.load_weights(tmp_path / file)
+        assert same_weights(model, expected)
+
+
+def test_a_flatten_that_turns_samples_that_are_no_maps_is_refused():
+    inputs = {"class_name": "InputLayer", "config": {"name": "images", "batch_shape": [None, 4, 4]}}
+    flatten = {"class_name": "Flatten", "config": {"name": "flatten", "data_format": "channels_first"}}
+    config = {"class_name": "Sequential", "config": {"name": "net", "layers": [inputs, flatten, dense("dense")]}}
+    with pytest.raises(FileFormatError, match="Flatten: of channels_first, which puts the first of 2 axes last"):
+        model_from_json(json.dumps(config))
 
 
 SOFTMAX_ON_MAPS = {

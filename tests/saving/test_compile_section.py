@@ -116,6 +116,18 @@ def place(entry):
     return entry["module"], entry["registered_name"]
 
 
+@pytest.mark.parametrize("form", [metrics.Accuracy, metrics.Accuracy()])
+def test_the_metric_of_equal_numbers_stays_what_it_is(tmp_path, form):
+    """Its name, "accuracy", stands for another one, chosen by the labels."""
+    model, (x, y) = small(), data()
+    model.compile("sgd", "categorical_crossentropy", metrics=[form])
+    before = model.evaluate(x, y, verbose=0)
+    model.save(tmp_path / "model.h5")
+    loaded = load_model(tmp_path / "model.h5")
+    assert loaded.evaluate(x, y, verbose=0) == before
+    assert type(loaded.metrics[0]) is metrics.Accuracy
+
+
 def test_the_callers_own_classes_are_registered_by_name(tmp_path):
     model = small()
     optimizer = optimizers.Adam(Halving(0.5))
