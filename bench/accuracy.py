@@ -95,6 +95,8 @@ def main() -> None:
     parser.add_argument("--backup", type=Path, help="a folder to note every epoch in and to go on from")
     parser.add_argument("--json", type=Path, help="write the runs here")
     args = parser.parse_args()
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)  # now, so that no training is lost where it cannot be made
     runs = []
     for seed in args.seeds:
         runs.append(train(args.model, seed, args.epochs, args.engine, args.backup))

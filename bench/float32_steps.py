@@ -67,7 +67,7 @@ def both(name: str, steps: int) -> dict[str, Any]:
 def first_large(record: dict[str, Any]) -> int | None:
     """The first step, counted from 1, whose losses differ by more than LARGE of Keras's; None if none does."""
     ours, theirs = np.array(record["minicnn"]), np.array(record["keras"])
-    steps = np.flatnonzero(np.abs(ours - theirs) > LARGE * np.abs(theirs))
+    steps = np.flatnonzero(~(np.abs(ours - theirs) <= LARGE * np.abs(theirs)))  # NaN is different
     return int(steps[0]) + 1 if steps.size else None
 
 

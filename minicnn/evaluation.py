@@ -57,10 +57,6 @@ class Evaluator(Feeding):
         self._plans: dict[Any, tuple[list[Any], Plan]] = {}  # with the layers and activations they are for
 
     @property
-    def built(self) -> bool:
-        raise NotImplementedError
-
-    @property
     def compiled(self) -> bool:
         return self.optimizer is not None and self.loss is not None
 

@@ -35,6 +35,11 @@ class Feeding:
 
     # -- what a model provides
 
+    @property
+    def built(self) -> bool:
+        """Whether the layers have their weights."""
+        raise NotImplementedError
+
     def check_input(self, sample: Shape, owner: str) -> None:
         """Raise ShapeError unless samples of this shape can be fed to the model; changes nothing."""
         raise NotImplementedError
@@ -54,8 +59,10 @@ class Feeding:
     # -- checked data
 
     def _samples(self, x: Any, owner: str) -> Array:
-        if _is_list_of_one(x) and not self._fits(np.shape(x[0])) and self._fits(np.shape(x[0])[1:]):
-            x = x[0]  # [x], as Keras takes the inputs of a model with one
+        if _is_list_of_one(x) and self._fits(np.shape(x[0])[1:]):
+            several = isinstance(x[0], np.ndarray) and x[0].ndim > 1 and not self.built  # what is not built takes all
+            if several or not self._fits(np.shape(x[0])):
+                x = x[0]  # [x], as Keras takes the inputs of a model with one
         samples = as_numeric(x, f"{owner}: x")
         if samples.ndim == 0:
             raise DataError(f"{owner}: x must hold samples along its first axis, got a single number.")
@@ -80,7 +87,10 @@ class Feeding:
         labels = check_labels(y, len(samples), self.loss, output_shape, owner, self.dtype)
         weights = check_weights(sample_weight, len(samples), owner, output_shape, self.dtype)
         self.check_metrics(labels, output_shape, weights)
-        return Batch(samples, labels, class_weights(class_weight, weights, labels, output_shape, owner))
+        weights = class_weights(class_weight, weights, labels, output_shape, owner)
+        if class_weight is not None and weights is not None:
+            check_finite(weights, f"{owner}: class_weight", self.dtype)
+        return Batch(samples, labels, weights)
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, owner: str, class_weight: Any = None) -> Batch:
         batch = self._checked(x, y, sample_weight, owner, class_weight)

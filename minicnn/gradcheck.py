@@ -22,9 +22,10 @@ from minicnn import activations, losses
 from minicnn.batches import as_numeric
 from minicnn.checks import check_labels, check_weights
 from minicnn.differences import Entry, GradientError, Report, Variable, compare
-from minicnn.errors import ConfigError, NotCompiledError
+from minicnn.errors import ConfigError, DataError, NotCompiledError
 from minicnn.kernels import kernel_set
 from minicnn.layers import Layer, Run
+from minicnn.layers.base import two_results
 from minicnn.training import Trainer
 from minicnn.typing import Array
 
@@ -51,14 +52,17 @@ def check_layer(
         raise ConfigError(f"check_layer: the first argument must be a Layer, got {layer!r}; make one, as Dense(3).")
     rng = np.random.default_rng(seed)
     inputs = _inputs(x, rng)
+    layer.check_initialized()
     _need_float64(layer, layer.dtype)
     layer.ensure_built(inputs.shape[1:], np.dtype(np.float64), rng)
     run = Run(kernel_set(kernels), training=training, seed=seed)
     with _restored(_arrays_of([layer])), _restored(layer.state.values()) as reset:
-        y, saved = layer.forward(inputs, run)
+        y, saved = two_results(layer.forward(inputs, run), layer)
         y = y.copy()  # it may be a view of x
         r: Array = np.asarray(rng.standard_normal(y.shape))
         dx = layer.backward(r.copy(), saved, run)
+        for name in layer.params.keys() - layer.grads.keys():
+            raise ConfigError(f"check_layer: {layer}: backward sets no grads[{name!r}], the gradient of its parameter.")
         variables = [Variable("x", inputs, np.array(dx))]
         variables += [Variable(name, layer.params[name], layer.grads[name].copy()) for name in layer.params]
 
@@ -111,6 +115,10 @@ def check_loss(
     used = kernel_set(kernels)
     outputs: Array = np.array(y_pred, np.float64, order="C")
     y_true = np.asarray(y_true)
+    if y_true.ndim == 0 or outputs.ndim == 0 or len(y_true) != len(outputs):
+        raise DataError(
+            f"check_loss: got labels of shape {y_true.shape} and outputs of {outputs.shape}; give one label each."
+        )
     function.check(y_true, outputs.shape[1:])
     weight = check_weights(sample_weight, len(outputs), "check_loss", outputs.shape[1:])
     labels = function.align(y_true, outputs)

@@ -230,6 +230,45 @@ def test_other_things_that_are_refused():
         check_layer(layers.Flatten(), (2, 3), kernels="c")
     with pytest.raises(ShapeError, match="labels of shape"):
         check_loss("mse", np.ones((2, 3)), np.ones((2, 4)))
+    for loss, labels in (("mse", np.ones((1, 4))), ("mse", np.ones((3, 4))), (S(), np.ones(3))):
+        with pytest.raises(
+            DataError, match=r"check_loss: got labels of shape \(\d.*\) and outputs of \(2, 4\); give one label each"
+        ):
+            check_loss(loss, labels, np.full((2, 4), 0.25))
+
+
+class Unprepared(layers.Layer):
+    def __init__(self):
+        pass
+
+
+class Alone(layers.Layer):
+    def forward(self, x, run):
+        return 2 * x
+
+
+class WithoutGradient(layers.Layer):
+    def build(self, input_shape, dtype, rng):
+        self.params["scale"] = np.ones(input_shape, dtype)
+
+    def forward(self, x, run):
+        return x * self.params["scale"], x
+
+    def backward(self, dy, saved, run, need_dx=True):
+        return dy * self.params["scale"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Unprepared, r"call super\(\).__init__"),
+        (Alone, r"forward must return the tuple \(y, saved\)"),
+        (WithoutGradient, r"backward sets no grads\['scale'\]"),
+    ],
+)
+def test_layers_that_are_not_finished_are_told_what_is_missing(layer, message):
+    with pytest.raises(ConfigError, match=message):
+        check_layer(layer(), (2, 3))
 
 
 # ---------------------------------------------------------------- losses and activations

@@ -344,6 +344,17 @@ def test_arrays_in_lists_of_one_are_those_arrays():
     assert model.train_on_batch([X[0]], [Y[0]]) == reference.train_on_batch(X[:1], Y[:1])
 
 
+def test_an_array_in_a_list_of_one_builds_the_model_for_its_samples():
+    x, y = np.random.default_rng(0).random((100, 8)), np.arange(100) % 3
+    model = Sequential([Dense(3, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit([x], [y], verbose=0)
+    assert model.input_shape == (None, 8)
+    assert model.optimizer.iterations == 4
+    lone = Sequential([Dense(3)])
+    assert lone([x[0]]).shape == (1, 3)
+
+
 def test_weights_of_samples_as_a_column():
     model, reference = new_model(), new_model()
     model.fit(X, Y, sample_weight=np.arange(COUNT)[:, None], **QUIET)

@@ -254,6 +254,10 @@ def test_wrong_class_weights(case, method, model):
     assert_fails(model, lambda m: getattr(m, method)(X, Y, **arguments), ConfigError, "class_weight")
 
 
+def test_a_class_weight_beyond_the_models_numbers(model):
+    assert_fails(model, lambda m: m.fit(X, Y, class_weight={0: 1e39}, verbose=0), DataError, "class_weight")
+
+
 def test_class_and_sample_weights_exclude_each_other(model):
     assert_fails(
         model, lambda m: m.fit(X, Y, class_weight={0: 2.0}, sample_weight=np.ones(COUNT), verbose=0), ConfigError

@@ -56,27 +56,32 @@ def grouped_conv2d_backward_loops(
                             dy[n,p,q,f] · kernel[i,j,d,f]
 
     Overwrites dkernel and dbias; returns dx, or an empty array unless need_dx. Cost: twice that of the forward pass.
-    A filter's sums run in one thread and in one order, so the bits do not depend on the number of threads.
+    A filter's sums run in one thread and in one order, so the bits do not depend on the number of threads, and in
+    float64: in float32, of 800,000 equal terms, they would be wrong by 1 %.
     """
     n, h, w, channels = x.shape
     kh, kw, depth, filters = kernel.shape
     share = filters // (channels // depth)
-    dkernel[...] = 0
-    dbias[...] = 0
     for f in prange(filters):
         first = f // share * depth  # channel of the group
+        of_kernel, of_bias = np.zeros((kh, kw, depth)), np.float64(0)
         for sample in range(n):
             for p in range(windows.oh):
                 for q in range(windows.ow):
                     gradient = dy[sample, p, q, f]
-                    dbias[f] += gradient
+                    of_bias += gradient
                     for i in range(kh):
                         for j in range(kw):
                             row = p * windows.sh + i * windows.dh - windows.top
                             column = q * windows.sw + j * windows.dw - windows.left
                             if 0 <= row < h and 0 <= column < w:
                                 for d in range(depth):
-                                    dkernel[i, j, d, f] += x[sample, row, column, first + d] * gradient
+                                    of_kernel[i, j, d] += x[sample, row, column, first + d] * gradient
+        dbias[f] = of_bias
+        for i in range(kh):
+            for j in range(kw):
+                for d in range(depth):
+                    dkernel[i, j, d, f] = of_kernel[i, j, d]
     dx = np.zeros(x.shape if need_dx else (0, 0, 0, 0), x.dtype)
     for sample in prange(len(dx)):
         for p in range(windows.oh):
@@ -118,12 +123,13 @@ def grouped_conv2d_backward_numpy(
     inputs, taps = x.reshape(n, h, w, groups, depth), kernel.reshape(kh, kw, depth, groups, -1)
     gradients = dy.reshape(n, *windows.out, groups, filters // groups)
     dx = np.zeros(inputs.shape if need_dx else (0, 0, 0, 0), x.dtype)
-    dbias[...] = dy.sum(axis=(0, 1, 2))
+    dbias[...] = dy.sum(axis=(0, 1, 2), dtype=np.float64)
     for i in range(kh):
         for j in range(kw):
             (ps, qs), (rows, columns) = tap_slices(windows, (h, w), i, j)
             part = gradients[:, ps, qs]
-            dkernel[i, j] = np.einsum("npqgd,npqgf->dgf", inputs[:, rows, columns], part).reshape(depth, filters)
+            sums = np.einsum("npqgd,npqgf->dgf", inputs[:, rows, columns], part, dtype=np.float64)
+            dkernel[i, j] = sums.reshape(depth, filters)
             if need_dx:
                 dx[:, rows, columns] += np.einsum("npqgf,dgf->npqgd", part, taps[i, j])
     return dx.reshape(x.shape) if need_dx else dx

@@ -138,6 +138,15 @@ def test_a_model_of_somebody_elses_is_not_replaced(run):
     assert Path("out/lenet5/seed-0/model.h5").read_bytes() == before
 
 
+@pytest.mark.parametrize("file", ["report.md", "LeNet-5.h5"])
+def test_files_of_somebody_elses_are_not_replaced(run, file):
+    Path("out").mkdir()
+    Path("out", file).write_text("mine")
+    message = f"out: holds {file}, not from `minicnn exercises`; choose another --output."
+    assert_fails(run("exercises", "4", "-e", 1, "-o", "out"), 2, message)
+    assert Path("out", file).read_text() == "mine"
+
+
 @pytest.mark.parametrize("name", ["training.json", "history.json"])
 def test_damaged_files_name_a_way_out_that_there_is(run, name):
     (begun("lenet5").path / name).write_text("[]")

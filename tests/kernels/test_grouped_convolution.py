@@ -1,6 +1,7 @@
 """Convolution in groups: its versions agree, and with conv2d where there is one group or each stands alone."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,19 @@ def problems(draw):
 def backward(version, dy, x, kernel, windows, need_dx=True):
     dkernel, dbias = np.full_like(kernel, np.nan), np.full(kernel.shape[3], np.nan, kernel.dtype)
     return plain(version, dy, x, kernel, windows, dkernel, dbias, need_dx), dkernel, dbias
+
+
+@pytest.mark.parametrize("version", ["loops", *VERSIONS])
+def test_gradients_of_large_maps(version):
+    """Many equal terms: a sum of them in float32 would be wrong by a thousandth."""
+    side = 16 if version == "loops" else 224
+    windows = place_windows((side, side), (1, 1), (1, 1), "valid", "test", (1, 1))
+    x, dy = np.full((4, side, side, 1), 0.3, np.float32), np.full((4, side, side, 2), 0.1, np.float32)
+    kernel = np.ones((1, 1, 1, 2), np.float32)
+    function = getattr(grouped_convolution, f"grouped_conv2d_backward_{version}")
+    _, dkernel, dbias = backward(function, dy, x, kernel, windows)
+    np.testing.assert_allclose(dbias, 0.1 * dy[..., 0].size, rtol=1e-6)
+    np.testing.assert_allclose(dkernel[0, 0, 0], 0.03 * dy[..., 0].size, rtol=1e-6)
 
 
 @given(problems())
