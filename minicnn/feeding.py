@@ -89,7 +89,11 @@ class Feeding:
         self.check_metrics(labels, output_shape, weights)
         weights = class_weights(class_weight, weights, labels, output_shape, owner)
         if class_weight is not None and weights is not None:
-            check_finite(weights, f"{owner}: class_weight", self.dtype)
+            largest = np.abs(weights).max(initial=0)
+            if largest > np.finfo(self.dtype).max:
+                raise DataError(
+                    f"{owner}: class_weight has {largest:g}, more than {self.dtype} holds; give smaller ones."
+                )
         return Batch(samples, labels, weights)
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, owner: str, class_weight: Any = None) -> Batch:
