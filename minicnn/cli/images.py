@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG")
 
+LONGEST = 4096
+"""Pixels of an image's longer side, down to which it is resized before it gets a border."""
+
 BRIGHT = 127.5
 """A border that is brighter than this is taken for paper."""
 
@@ -127,8 +130,12 @@ def _resized(pixels: Array, width: int, height: int) -> tuple[Array, bool]:
     high, wide = pixels.shape[:2]
     if (wide, high) == (width, height):
         return pixels, False
-    canvas_size = max(wide, round(high * width / height)), max(high, round(wide * height / width))
     image = _from_pixels(pixels)
+    reach = max(wide, high) / LONGEST
+    if reach > 1:  # a canvas for all its pixels would take as many squared
+        wide, high = max(1, round(wide / reach)), max(1, round(high / reach))
+        image = image.resize((wide, high), Image.Resampling.BILINEAR)
+    canvas_size = max(wide, round(high * width / height)), max(high, round(wide * height / width))
     if padded := canvas_size != (wide, high):
         ground = np.median(border(pixels), axis=0).astype(int)
         canvas = Image.new(image.mode, canvas_size, tuple(ground.tolist()) if ground.ndim else int(ground))

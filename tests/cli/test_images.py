@@ -132,6 +132,19 @@ def test_other_proportions_are_padded_with_the_border(save):
     assert len(columns) < 6
 
 
+def test_a_strip_of_any_length_is_padded(save):
+    """Its canvas at full size would have 3.6e9 pixels."""
+    pixels = np.zeros((40, 60_000), np.uint8)
+    pixels[10:30, 20_000:40_000] = 255
+    picture = read_picture(save(pixels), GREY)
+    assert picture.changes == ["padded", "resized from 60000x40"]
+    inside = picture.pixels[13:15, :, 0].max(axis=0)
+    assert (inside[10:18] > 0).all()
+    assert (inside[:9] == 0).all()
+    assert (inside[19:] == 0).all()
+    assert (np.delete(picture.pixels, [13, 14], axis=0) == 0).all()
+
+
 def test_a_turned_photograph_is_turned_back(save):
     pixels = dark(28, 28)
     exif = Image.Exif()
