@@ -13,13 +13,13 @@ layers by Keras on TensorFlow, which the environment must have (the extra `test`
 import argparse
 import csv
 import importlib
-import json
 import os
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
+from common import write_json
 from sklearn.model_selection import train_test_split
 
 import minicnn
@@ -105,7 +105,7 @@ def main() -> None:
             flush=True,
         )
         if args.json:
-            args.json.write_text(json.dumps(runs) + "\n")
+            write_json(args.json, runs)
     print(f"median of {len(runs)} seeds: {statistics.median(run['test'] for run in runs):.2%}")
 
 

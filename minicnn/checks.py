@@ -76,12 +76,13 @@ def check_weights(
 
 
 def class_weights(
-    class_weight: Any, sample_weight: Array | None, y: Array, output_shape: Shape, owner: str
+    class_weight: Any, sample_weight: Array | None, y: Array, output_shape: Shape, owner: str, dtype: Any
 ) -> Array | None:
     """The weight of each sample from its class's; classes that class_weight leaves out weigh 1.
 
-    A label is rounded to a class, as in Keras. Raises ConfigError for a class beyond the outputs; where there is one
-    output, any whole number may be a class, and need not occur in y, which may be one batch of many.
+    A label is rounded to a class, as in Keras. dtype: one that the weights must fit; they come in float64. Raises
+    DataError for weights that do not, ConfigError for a class beyond the outputs; where there is one output, any whole
+    number may be a class, and need not occur in y, which may be one batch of many.
     """
     if class_weight is None:
         return sample_weight
@@ -107,6 +108,9 @@ def class_weights(
             there = "" if outputs == 1 else f", and there are {outputs}, from 0 on"
             raise ConfigError(f"{owner}: class_weight names class {number!r}; classes are integers{there}.")
         weights[int(number)] = finite_number(weight, f"class_weight[{number}]", owner)
+    largest = max(map(abs, weights.values()), default=0.0)
+    if largest > float(np.finfo(dtype).max):
+        raise DataError(f"{owner}: class_weight has {largest:g}, more than {dtype} holds; give smaller ones.")
     return np.array([weights.get(int(number), 1.0) for number in classes])[places]
 
 

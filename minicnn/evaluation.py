@@ -311,6 +311,10 @@ class Evaluator(Feeding):
         """The parameters that training changes: none while the model is frozen."""
         return trainable_owners(self.layers) if self._trainable else []
 
+    def _count_trained(self) -> int:
+        """How many numbers they are."""
+        return sum(layer.params[name].size for layer, name in self._trained())
+
     def _packed(self, optimizer: Optimizer) -> ParameterBuffer:
         """The parameters in one buffer, packed again where layers or `trainable` have changed since the last step."""
         owners = self._trained()

@@ -87,14 +87,7 @@ class Feeding:
         labels = check_labels(y, len(samples), self.loss, output_shape, owner, self.dtype)
         weights = check_weights(sample_weight, len(samples), owner, output_shape, self.dtype)
         self.check_metrics(labels, output_shape, weights)
-        weights = class_weights(class_weight, weights, labels, output_shape, owner)
-        if class_weight is not None and weights is not None:
-            largest = np.abs(weights).max(initial=0)
-            if largest > np.finfo(self.dtype).max:
-                raise DataError(
-                    f"{owner}: class_weight has {largest:g}, more than {self.dtype} holds; give smaller ones."
-                )
-        return Batch(samples, labels, weights)
+        return Batch(samples, labels, class_weights(class_weight, weights, labels, output_shape, owner, self.dtype))
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, owner: str, class_weight: Any = None) -> Batch:
         batch = self._checked(x, y, sample_weight, owner, class_weight)

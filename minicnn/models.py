@@ -93,7 +93,7 @@ class Sequential(LayerStack):
             layer_range=(layer_range, None),
         )
         self._need_built("summary")
-        for line in summary_text(self.name, self.layers, self.trainable).splitlines():
+        for line in summary_text(self.name, self.layers, self._count_trained()).splitlines():
             (print_fn or print)(line)
 
     # -- configuration and files

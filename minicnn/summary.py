@@ -12,8 +12,8 @@ COLUMNS = (29, 55, 65)
 """Where the three columns end; a cell is cut so that one blank remains before the next."""
 
 
-def summary_text(name: str, layers: Sequence[Layer], trainable: bool = True) -> str:
-    """The table for built layers, without a final newline. trainable: the model's flag."""
+def summary_text(name: str, layers: Sequence[Layer], trained: int) -> str:
+    """The table for built layers, without a final newline. trained: how many of the numbers training changes."""
     rule, double = "_" * WIDTH, "=" * WIDTH
     rows = [_row("Layer (type)", "Output Shape", "Param #")]
     for layer in layers:
@@ -21,7 +21,6 @@ def summary_text(name: str, layers: Sequence[Layer], trainable: bool = True) -> 
         cells = f"{layer.name} ({type(layer).__name__})", batched(layer.output_shape(layer.input_shape))
         rows.append(_row(*cells, str(layer.count_params())))
     total = sum(layer.count_params() for layer in layers)
-    trained = sum(a.size for layer in layers if trainable and layer.trainable for a in layer.params.values())
     body = f"\n{rule}\n".join(rows[1:])
     return "\n".join(
         [

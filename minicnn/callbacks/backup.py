@@ -142,8 +142,9 @@ class BackupAndRestore(Callback):
         The model may have been trained before the fit began, as far as at the first try, or, where the same process
         tries again, at least as far as the backup is.
         """
-        from minicnn.callbacks.backup_file import is_count, reading
+        from minicnn.callbacks.backup_file import reading
         from minicnn.callbacks.identity import difference
+        from minicnn.saving.safe_json import is_count
 
         with reading(path):
             begun_with, state = backup["begun_with"], backup["state"]

@@ -81,11 +81,6 @@ def reading(path: Path) -> Iterator[None]:
         raise FileFormatError(f"{path}: is damaged ({type(error).__name__}: {error}).") from error
 
 
-def is_count(value: Any) -> bool:
-    """Whether a value of a tree can be a number of things."""
-    return type(value) is int and 0 <= value < 1 << 63
-
-
 def _digest(text: str, arrays: list[Array]) -> str:
     digest = hashlib.sha256(text.encode())
     for array in arrays:

@@ -95,7 +95,7 @@ class CSVLogger(Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self._begins_anew:  # of no epoch nothing is left, as in Keras
-            self.set_state({"keys": None, "content": np.empty(0, np.uint8)})
+            Path(self.filename).write_bytes(b"")
 
     def get_state(self) -> dict[str, Any]:
         """The columns, and the file itself: a run that is taken up again must not keep lines that it will repeat."""

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minicnn.batches import Batch, Batches, IterableBatches
-from minicnn.callbacks.backup_file import is_count, reading
+from minicnn.callbacks.backup_file import reading
 from minicnn.callbacks.base import Callback
 from minicnn.errors import ConfigError, DataError
 from minicnn.progress import warn
+from minicnn.saving.safe_json import is_count, is_seed
 from minicnn.typing import Array
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def _check(model: Sequential, fit: Fit, state: State) -> None:
     _need(all(type(name) is str for name in where["logs"]), "its logs")
     counts = kept["steps_trained"], kept["epochs_trained"], kept["calls_in_training"]
     _need(all(map(is_count, counts)), "its counts")
-    _need(type(kept["seed"]) is int and kept["seed"] >= 0, "its seed")  # of any size
+    _need(is_seed(kept["seed"]), "its seed")
     _need(_alike(kept["weights"], _weights(model)), "the weights")
     _need([type(flag) for flag in kept["trainable"]] == [bool] * (1 + len(model.layers)), "trainable")
     _need(set(stored["attributes"]) == set(_attributes(optimizer)), "the optimizer")

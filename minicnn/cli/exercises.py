@@ -116,10 +116,9 @@ def prepare(wanted: list[Settings], output: Path) -> None:
     Raises ArgumentError for a folder that holds something else or cannot be written, DatasetError for missing data.
     """
     left = [settings for settings in wanted if finished(settings, output) is None]
-    ours = any(folder.state() is not None for name in APPLICATIONS for folder in _folders(output, name))
-    for file in (REPORT_FILE, SAVED_MODEL):
-        if (output / file).exists() and not ours:
-            raise ArgumentError(f"{output}: holds {file}, not from `minicnn exercises`; choose another --output.")
+    there = [file for file in (REPORT_FILE, SAVED_MODEL) if (output / file).exists()]
+    if there and not any(folder.state() for name in APPLICATIONS for folder in _folders(output, name)):
+        raise ArgumentError(f"{output}: holds {there[0]}, not from `minicnn exercises`; choose another --output.")
     for name in dict.fromkeys(settings.data for settings in left):
         load_data(name)
     for settings in left:

@@ -116,7 +116,7 @@ def _loaded(path: Path, report: Report) -> Sequential | None:
 def _add_model(report: Report, found: Contents, model: Sequential, path: Path) -> None:
     if model.built:
         report.input_shape = tuple(size for size in model.input_shape[1:] if size is not None)
-        report.trainable = sum(a.size for layer in model.layers if layer.trainable for a in layer.params.values())
+        report.trainable = model._count_trained()
         report.lost = {format: conversion.losses(found, model, format) for format in conversion.FORMATS}
     report.changes = conversion.changes(found, model)
 

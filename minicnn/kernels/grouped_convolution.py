@@ -77,11 +77,7 @@ def grouped_conv2d_backward_loops(
                             if 0 <= row < h and 0 <= column < w:
                                 for d in range(depth):
                                     of_kernel[i, j, d] += x[sample, row, column, first + d] * gradient
-        dbias[f] = of_bias
-        for i in range(kh):
-            for j in range(kw):
-                for d in range(depth):
-                    dkernel[i, j, d, f] = of_kernel[i, j, d]
+        dkernel[:, :, :, f], dbias[f] = of_kernel, of_bias
     dx = np.zeros(x.shape if need_dx else (0, 0, 0, 0), x.dtype)
     for sample in prange(len(dx)):
         for p in range(windows.oh):

@@ -28,14 +28,12 @@ def read(reader: Reader) -> TrainingState | None:
     if state.get("format") != _FORMAT:
         raise FileFormatError(f"{owner}: has format {state.get('format')!r}, not {_FORMAT}; update minicnn.")
     whole = "slots" in state
-    keys = ("seed", "steps_trained", "epochs_trained", *(("iterations", "parameters") if whole else ()))
+    keys = ("steps_trained", "epochs_trained", *(("iterations", "parameters") if whole else ()))
     numbers = {key: state.get(key) for key in keys}
     slots, class_name = state.get("slots", []), state.get("class_name", "")
     if (
-        not all(
-            isinstance(n, int) and not isinstance(n, bool) and n >= 0 and (n < 1 << 63 or key == "seed")
-            for key, n in numbers.items()
-        )
+        not safe_json.is_seed(state.get("seed"))
+        or not all(map(safe_json.is_count, numbers.values()))
         or not isinstance(slots, list)
         or not all(isinstance(slot, str) for slot in slots)
         or not isinstance(class_name, str)

@@ -64,3 +64,13 @@ def _plain(value: Any) -> Any:
 def shown(text: str, longest: int = 80) -> str:
     """A file's text for a message of one line: what can be printed of its beginning."""
     return "".join(c for c in text[:longest] if c.isprintable())
+
+
+def is_count(value: Any) -> bool:
+    """Whether a file's value can be a number of things."""
+    return is_seed(value) and value < 1 << 63
+
+
+def is_seed(value: Any) -> bool:
+    """Whether a file's value can be a seed, which may be of any size."""
+    return type(value) is int and value >= 0

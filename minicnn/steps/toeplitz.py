@@ -26,10 +26,10 @@ PREDICTING_FROM, TRAINING_FROM = 48, 96
 """Images from which the kernel's transforms pay: forward alone, and both ways. In predicting, images of all the batches
 that one transform is kept for.
 
-ValidTapsStep's time over this step's, forward and backward, float32, 2 cores of an AMD EPYC with AVX-512, before
-the weights were fetched ahead (fetching.py): on 4x4x96 to 256 with 5x5 kernels 0.95 and 0.8 for 32
-images, 1.2 and 1.1 for 64, 1.4 and 1.2 for 96, 1.6 and 1.3 for 128, 1.85 and 1.5 for 256; on 2x2x256 to 384 with 3x3
-kernels 0.95 and 0.7, 1.1 and 0.9, 1.3 and 1.0, 1.6 and 1.1, 1.7 and 1.3. With fetching, on an AVX-512 Xeon, training
+ValidTapsStep's time over this step's, forward and backward, float32, 2 cores of an AMD EPYC with AVX-512, before the
+weights were fetched ahead (fetching.py): on 4x4x96 to 256 with 5x5 kernels 0.95 and 0.8 for 32 images, 1.2 and 1.1 for
+64, 1.4 and 1.2 for 96, 1.6 and 1.3 for 128, 1.85 and 1.5 for 256; on 2x2x256 to 384 with 3x3 kernels 0.95 and 0.7, 1.1
+and 0.9, 1.3 and 1.0, 1.6 and 1.1, 1.7 and 1.3. With fetching, on an AVX-512 Xeon, training
 the AlexNets in batches of 64 still takes 1.06 and 1.08 times as long by this step, and alexnet_mnist in 32 1.17 times.
 """
 
