@@ -7,6 +7,7 @@
 A tenth of the training images is held out by scikit-learn's train_test_split(random_state=seed); pixels are raw, 0 to
 255; rate, batch size and epochs are the sheet's (minicnn.applications.APPLICATIONS). `--engine keras` trains the same
 layers by Keras on TensorFlow, which the environment must have (the extra `test` brings it), from weights that it draws.
+Seconds are those of this process: of a training that went on from a backup, of its last part.
 `bench/exercises_table.py` sets the records side by side.
 """
 
@@ -15,16 +16,18 @@ import csv
 import importlib
 import os
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from common import write_json
+from common import json_to_write, positive, write_json
 from sklearn.model_selection import train_test_split
 
 import minicnn
 from minicnn import applications
 from minicnn.datasets import DATASETS
+from minicnn.errors import DatasetError
 from minicnn.utils import to_categorical
 
 
@@ -86,17 +89,31 @@ def train(name: str, seed: int, epochs: int | None, engine: str, backup: Path | 
     return {"engine": engine, "model": name, "seed": seed, "test": accuracy, "seconds": seconds, "history": history}
 
 
+def seed_of(text: str) -> int:
+    """An argument that scikit-learn's, Keras's and minicnn's generators all take."""
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 2**32 - 1, got {text}")
+    return value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=list(applications.APPLICATIONS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, help="instead of the sheet's")
+    parser.add_argument("--seeds", type=seed_of, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=positive, help="instead of the sheet's")
     parser.add_argument("--engine", choices=["minicnn", "keras"], default="minicnn")
     parser.add_argument("--backup", type=Path, help="a folder to note every epoch in and to go on from")
-    parser.add_argument("--json", type=Path, help="write the runs here")
+    parser.add_argument("--json", type=json_to_write, help="write the runs here")
     args = parser.parse_args()
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)  # now, so that no training is lost where it cannot be made
+    try:
+        run(args)
+    except (DatasetError, ModuleNotFoundError, OSError) as error:
+        sys.exit(f"accuracy: {error}")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train with each seed and keep what there is after each. Raises DatasetError where the data cannot be had."""
     runs = []
     for seed in args.seeds:
         runs.append(train(args.model, seed, args.epochs, args.engine, args.backup))

@@ -176,6 +176,25 @@ def positive(text: str) -> int:
     return value
 
 
+def json_file(text: str) -> Path:
+    """An argument that names a record. Its tables and its plot are kept beside it, under the same name."""
+    path = Path(text)
+    if path.suffix != ".json":
+        raise argparse.ArgumentTypeError(f"{text}: must end in .json; tables and plot stand beside it as .md and .png")
+    return path
+
+
+def json_to_write(text: str) -> Path:
+    """json_file, of which it is known before anything is measured that it can be written; its folder is made."""
+    path = json_file(text)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: cannot be written ({error.strerror})") from error
+    return path
+
+
 def read_json(path: Path, maker: str) -> Any:
     """What write_json wrote. maker: the script that did. Raises RecordError for what cannot be read or is no JSON."""
     try:

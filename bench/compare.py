@@ -19,8 +19,8 @@ nothing in a single reading, since rounds have differed by a factor of up to 1.9
 each batch from the images in memory, loss, accuracy and Adam; the first steps, which compile, are not counted.
 
 Results are kept in bench/out/compare.json, or where --json says, as they come; --resume goes on after an interruption,
-with the same sources of minicnn. The tables give medians over the rounds; ratios are formed in each round with the peer
-that is faster in it, and their median is given.
+on the same machine and with the same sources of minicnn, and tries again what failed. The tables give medians over the
+rounds; ratios are formed in each round with the peer that is faster in it, and their median is given.
 """
 
 import argparse
@@ -38,6 +38,8 @@ from common import (
     OUT,
     ChildFailedError,
     RecordError,
+    json_file,
+    json_to_write,
     load_average,
     machine,
     positive,
@@ -99,22 +101,27 @@ class Comparison:
             "checks": {},
             "runs": [],
         }
-        self.versions_before: dict[str, Any] = {}
         if args.resume and args.json.exists():
-            earlier = read_record(args.json)
-            quick = earlier.get("quick", False)
-            if quick != args.quick:
-                sys.exit(f"compare: {args.json} was made {'with' if quick else 'without'} --quick.")
-            if earlier.get("sources") != self.record["sources"]:
-                sys.exit(f"compare: {args.json} was made by other sources of minicnn; begin anew without --resume.")
-            self.record |= {key: earlier[key] for key in ("machine", "models", "checks", "runs")}
-            self.versions_before = earlier.get("versions", {})
+            self.go_on(read_record(args.json))
+
+    def go_on(self, earlier: dict[str, Any]) -> None:
+        """Take over what a run has measured; what failed in it is tried again. Ends the program if it was another's."""
+        quick = earlier.get("quick", False)
+        if quick != self.args.quick:
+            sys.exit(f"compare: {self.args.json} was made {'with' if quick else 'without'} --quick.")
+        if earlier.get("sources") != self.record["sources"]:
+            sys.exit(f"compare: {self.args.json} was made by other sources of minicnn; begin anew without --resume.")
+        for what in ("processor", "cores", "system"):
+            if earlier["machine"].get(what) != self.record["machine"][what]:
+                sys.exit(f"compare: {self.args.json} was made with another {what}; begin anew without --resume.")
+        self.record |= {key: earlier[key] for key in ("machine", "versions", "models", "checks")}
+        self.record["runs"] = [run for run in earlier["runs"] if "failed" not in run]
 
     def run(self) -> None:
         """Check, then measure round by round."""
         for engine in self.args.engines:
-            versions = self.record["versions"][engine] = self.child(engine, {"task": "about"})
-            if self.versions_before.get(engine, versions) != versions:
+            versions = self.child(engine, {"task": "about"})
+            if self.record["versions"].setdefault(engine, versions) != versions:
                 sys.exit(
                     f"compare: {self.args.json} was made with other versions of {engine}; begin anew without --resume."
                 )
@@ -258,17 +265,25 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS))
     parser.add_argument("--engines", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--measures", nargs="+", choices=MEASURES, default=list(MEASURES))
-    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--rounds", type=positive, help="3, or 1 with --quick, if not given")
     parser.add_argument(
         "--start-models", nargs="+", choices=list(WORKLOADS), default=["lenet5"], help="whose first step is timed"
     )
     parser.add_argument("--keras-python", type=Path, default=python_of(ENVIRONMENTS / "keras"))
     parser.add_argument("--torch-python", type=Path, default=python_of(ENVIRONMENTS / "torch"))
-    parser.add_argument("--json", type=Path, default=OUT / "compare.json", help="kept here; .md and .png beside it")
+    parser.add_argument(
+        "--json", type=json_to_write, default=OUT / "compare.json", help="kept here; .md and .png beside it"
+    )
     parser.add_argument("--resume", action="store_true", help="keep what --json has and measure the rest")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work")
-    parser.add_argument("--report", type=Path, metavar="JSON", help="only the tables and the plot of this run")
+    parser.add_argument("--report", type=json_file, metavar="JSON", help="only the tables and the plot of this run")
     args = parser.parse_args()
+    args.rounds = args.rounds or (1 if args.quick else 3)
+    starting = [model for model in args.models if model in args.start_models]
+    if "first" in args.measures and not starting:
+        parser.error(f"--measures first: none of --start-models ({', '.join(args.start_models)}) is among --models")
+    if set(args.measures) == {"first"}:
+        args.models = starting
     if "minicnn" not in args.engines:
         args.engines.insert(0, "minicnn")  # the weights and the reference are its own
     return args
@@ -278,7 +293,7 @@ def main() -> None:
     args = arguments()
     try:
         compare(args)
-    except (ChildFailedError, RecordError) as error:
+    except (ChildFailedError, RecordError, OSError) as error:
         sys.exit(f"compare: {error}")
 
 

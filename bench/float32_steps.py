@@ -13,13 +13,13 @@ first five steps, and thirty in float64, to numbers. Keras on TensorFlow must be
 
 import argparse
 import importlib
-import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import OUT, describe, images, machine, positive, write_json
+from common import OUT, RecordError, describe, images, json_to_write, machine, positive, read_json, write_json
 
 import minicnn
 from minicnn import applications
@@ -73,9 +73,6 @@ def first_large(record: dict[str, Any]) -> int | None:
 
 def draw(models: dict[str, Any], file: Path) -> None:
     """A panel for each model of the sheet that was run."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
     names = [name for name in APPLICATIONS if name in models]
@@ -106,13 +103,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", choices=list(APPLICATIONS), default=list(APPLICATIONS), metavar="MODEL")
     parser.add_argument("--steps", type=positive, default=200)
-    parser.add_argument("--json", type=Path, default=OUT / "float32_steps.json")
+    parser.add_argument("--json", type=json_to_write, default=OUT / "float32_steps.json")
     args = parser.parse_args()
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    versions = {library: importlib.import_module(library).__version__ for library in ("minicnn", "keras", "tensorflow")}
-    record = json.loads(args.json.read_text()) if args.json.exists() else {"models": {}}
+    try:
+        run(args)
+    except (RecordError, ModuleNotFoundError, OSError) as error:
+        sys.exit(f"float32_steps: {error}")
+
+
+def earlier_record(path: Path) -> dict[str, Any]:
+    """What an earlier run left, or an empty record. Raises RecordError for anything else."""
+    if not path.exists():
+        return {"models": {}}
+    record = read_json(path, "float32_steps.py")
+    if not isinstance(record, dict) or not isinstance(record.get("models"), dict):
+        raise RecordError(f"{path}: has no models; give what float32_steps.py --json wrote.")
+    return record
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the models that are asked for and draw all that the record has. Raises RecordError if it has none."""
+    record = earlier_record(args.json)
+    if not args.models and not record["models"]:
+        raise RecordError(f"{args.json}: holds no model to draw; run some first.")
     if args.models:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        libraries = ("minicnn", "keras", "tensorflow")
+        versions = {library: importlib.import_module(library).__version__ for library in libraries}
         record |= {"machine": machine(), "versions": versions}
         print(describe(record["machine"]))
     for name in args.models:

@@ -8,7 +8,8 @@ Each model is trained and asked for predictions with `fit` and `predict` as they
 steps, the gathering of batches, the loss, the penalties and the optimizer are timed on the way: real shapes, real data,
 caches as they are in training. The table gives the median time of each, its share of the whole step, its operations and
 bytes, and the percentage of its limit, as limits.py defines it; "<" marks parts that take more than 5 % of the step and
-reach less than 60 %. What a step does outside these parts (accuracy, bookkeeping) is "the rest".
+reach less than 60 %. What a step does outside these parts (accuracy, bookkeeping) is "the rest". The machine's rates
+are measured right before each model, since a machine that others share is not always as fast.
 """
 
 import argparse
@@ -16,11 +17,10 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import OUT, clear_settings, describe, images, machine, markdown_table, number, write_json
+from common import OUT, clear_settings, describe, images, json_to_write, machine, markdown_table, number, write_json
 from limits import Peaks, Work, backward_work, forward_work, gather_work, measure_peaks, penalty_work, update_work
 from workloads import PREDICT_BATCH, WORKLOADS
 
@@ -193,30 +193,35 @@ def _amounts(work: Work) -> list[str]:
     return [number(work.flops / 1e9) if work.flops else "", number(work.bytes / 1e6) if work.bytes else ""]
 
 
+def rates(peaks: Peaks) -> str:
+    """What the limits above are of."""
+    return (
+        f"Reached here: {peaks.flops / 1e9:.0f} GFLOP/s in a large product, {peaks.bandwidth / 1e9:.0f} GB/s of memory."
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS))
-    parser.add_argument("--json", type=Path, default=OUT / "kernels.json", help="kept here; .md beside it")
+    parser.add_argument("--json", type=json_to_write, default=OUT / "kernels.json", help="kept here; .md beside it")
     parser.add_argument("--quick", action="store_true", help="a tenth of the steps")
     args = parser.parse_args()
     clear_settings()
     facts, threads = machine(), get_num_threads()
-    peaks = measure_peaks(threads)
     said = [f"{describe(facts)}; {threads} threads"]
-    rates = f"{peaks.flops / 1e9:.0f} GFLOP/s in a large matrix product, {peaks.bandwidth / 1e9:.0f} GB/s of memory"
-    said.append(f"reached here: {rates}")
-    print("\n".join(said))
-    record: dict[str, Any] = {"machine": facts, "threads": threads, "peaks": asdict(peaks), "models": {}}
+    print(said[0])
+    record: dict[str, Any] = {"machine": facts, "threads": threads, "models": {}}
     for name in args.models:
         workload = WORKLOADS[name].quick() if args.quick else WORKLOADS[name]
+        peaks = measure_peaks(threads)
         measured = {
             "training": training_parts(name, workload.steps),
             "predicting": predicting_parts(name, workload.images),
         }
         for phase, (parts, whole) in measured.items():
-            said.append(f"\n### {name}, {phase}\n\n{table(parts, whole, peaks)}")
+            said.append(f"\n### {name}, {phase}\n\n{table(parts, whole, peaks)}\n\n{rates(peaks)}")
             print(said[-1], flush=True)
-        record["models"][name] = {
+        record["models"][name] = {"peaks": asdict(peaks)} | {
             phase: {"seconds": whole, "parts": [asdict(part) for part in parts]}
             for phase, (parts, whole) in measured.items()
         }

@@ -3,7 +3,8 @@
 The limit of a step is the larger of two times (the roofline of Williams, Waterman and Patterson 2009): its operations
 at the rate that a large single-precision matrix product reaches, and its bytes at the rate of memory, both measured on
 all cores in the same run. No program can do better with these operations on arrays that lie in memory; it can with
-fewer operations (Winograd's convolution), or where the arrays are still in cache.
+fewer operations (Winograd's convolution), or where the arrays are still in cache. A rate is the best of what was tried:
+a step beyond it that has neither excuse says that the machine was slower while the rates were measured.
 
 Operations are those of the products alone, two for each multiplication, without the taps of a kernel that fall on
 padding. Elementwise work (relu, dropout, maxima of a pool, exp of a softmax) counts none, so that a step whose time

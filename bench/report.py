@@ -111,9 +111,11 @@ def _speed_table(record: Run, measure: str, name: str, further: tuple[str, ...])
         rows.append([f"`{model}`", *map(_cell, found.values()), _ratio(ratio), *map(_ratio, others)])
     if not rows:
         return ""
+    both = [NAMES[peer] for peer in PEERS_IN_TRAINING if any(run["engine"] == peer for run in record["runs"])]
     means = [_mean(ratios)] + [_mean([others[k] for others in further_ratios]) for k in range(len(further))]
     rows.append(["geometric mean", *[""] * len(engines), *means])
-    header = ["", *(NAMES[engine] for engine in engines), "times as fast as the better of Keras and PyTorch"]
+    better = "the better of " * (len(both) > 1) + (" and ".join(both) or "its peers")
+    header = ["", *(NAMES[engine] for engine in engines), f"times as fast as {better}"]
     return markdown_table([*header, *(f"as {NAMES[engine]}" for engine in further)], rows)
 
 
@@ -182,7 +184,6 @@ def _mean(ratios: list[list[float]]) -> str:
 
 
 def _footer(record: Run) -> str:
-    rounds = max((run["round"] for run in record["runs"]), default=0)
     versions = {}
     for engine, facts in record["versions"].items():
         versions[engine] = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
@@ -191,8 +192,9 @@ def _footer(record: Run) -> str:
         f"{facts['batch']} on {model}" for model, facts in record["models"].items() if model in measured
     )
     lines = [
-        f"{describe(record['machine'])}; medians of {rounds} round{'s' * (rounds != 1)} in alternation.",
-        "Ratios are formed in each round, with the peer that is faster in it: their median, lowest and highest.",
+        f"{describe(record['machine'])}; medians of {_rounds(record)} in alternation.",
+        "Ratios are formed in each round, with the peer that is faster in it, PyTorch in its variant of the lowest "
+        "median: their median, lowest and highest.",
         f"A name in parentheses is the variant of the engine with the lowest median. Training batches: {batches}.",
         *(f"{NAMES[engine]}: {text}." for engine, text in versions.items()),
         f"Images: {', '.join(sorted({facts['source'] for facts in record['models'].values()}))}.",
@@ -202,6 +204,18 @@ def _footer(record: Run) -> str:
     if record.get("quick"):
         lines.insert(0, "Made with --quick: no figures to quote.")
     return "  \n".join(lines)
+
+
+def _rounds(record: Run) -> str:
+    """How many rounds minicnn was measured in: from the figure with the fewest to the one with the most."""
+    by_figure: dict[tuple[str, str], set[int]] = {}
+    for run in record["runs"]:
+        if run["engine"] == "minicnn" and "figures" in run:
+            by_figure.setdefault((run["model"], run["measure"]), set()).add(run["round"])
+    counts = sorted({len(rounds) for rounds in by_figure.values()}) or [0]
+    return (
+        "1 round" if counts == [1] else f"{' to '.join(str(k) for k in (counts[0], counts[-1])[: len(counts)])} rounds"
+    )
 
 
 def _agreement(record: Run) -> list[str]:
@@ -307,7 +321,12 @@ def read_record(path: Path) -> dict[str, Any]:
 def write_report(path: Path) -> str:
     """Write the record's tables and plot beside it, as .md and .png; returns the tables. Raises as read_record."""
     record = read_record(path)
-    text = tables(record)
-    path.with_suffix(".md").write_text(text)
-    draw(record, path.with_suffix(".png"))
+    if not record["models"]:
+        raise RecordError(f"{path}: is of a run that ended before anything was measured; run compare.py again.")
+    try:
+        text = tables(record)
+        path.with_suffix(".md").write_text(text)
+        draw(record, path.with_suffix(".png"))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: is not whole ({error!r}); give what compare.py --json wrote.") from error
     return text

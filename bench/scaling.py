@@ -23,7 +23,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import OUT, clear_settings, describe, images, machine, markdown_table, number, positive, write_json
+from common import (
+    OUT,
+    clear_settings,
+    describe,
+    images,
+    json_to_write,
+    machine,
+    markdown_table,
+    number,
+    positive,
+    write_json,
+)
 from limits import product_flops
 from workloads import WORKLOADS
 
@@ -223,7 +234,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list(WORKLOADS), default=list(MODELS))
     parser.add_argument("--axes", nargs="+", choices=list(AXES), default=list(AXES))
     parser.add_argument("--rounds", type=positive, default=5)
-    parser.add_argument("--json", type=Path, default=OUT / "scaling.json", help="kept here; .md and .png beside it")
+    parser.add_argument(
+        "--json", type=json_to_write, default=OUT / "scaling.json", help="kept here; .md and .png beside it"
+    )
     parser.add_argument("--quick", action="store_true", help="few images, one round, the outer points of each axis")
     args = parser.parse_args()
     clear_settings()

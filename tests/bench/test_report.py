@@ -6,7 +6,7 @@ import math
 
 import compare
 import pytest
-from common import markdown_table, number
+from common import RecordError, markdown_table, number
 from report import Timing, draw, figure, geometric_mean, tables, times_as_fast, timing, write_report
 
 
@@ -165,8 +165,7 @@ def test_a_record_of_another_kind_is_not_gone_on_with(before, refusal, tmp_path,
 def test_rounds_of_other_versions_are_not_gone_on_with(tmp_path, monkeypatch):
     made = comparison([], {})
     made.args = argparse.Namespace(engines=["torch"], models=[], json=tmp_path / "kept.json")
-    made.record["versions"] = {}
-    made.versions_before = {"torch": {"torch": "2.12"}}
+    made.record["versions"] = {"torch": {"torch": "2.12"}}
     monkeypatch.setattr(made, "child", lambda engine, job: {"torch": "2.13"})
     with pytest.raises(SystemExit, match=r"kept\.json was made with other versions of torch; begin anew without"):
         made.run()
@@ -235,3 +234,67 @@ def test_every_model_of_the_sheet_has_a_workload():
     from minicnn.applications import APPLICATIONS
 
     assert list(WORKLOADS) == list(APPLICATIONS)
+
+
+def test_one_peer_is_named_and_rounds_are_counted():
+    runs = [run(1, "minicnn", 2.0), run(2, "minicnn", 2.0), run(1, "keras", 4.0)]
+    runs.append({**run(1, "minicnn", 3.0, measure="predict", name="predict_us")})
+    text = tables({**RECORD, "runs": runs})
+    assert "times as fast as Keras |" in text
+    assert "medians of 1 to 2 rounds in alternation" in text
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({**RECORD, "models": {}}, "ended before anything was measured"),
+        ({**RECORD, "runs": [{"model": "lenet5"}]}, "is not whole"),
+        ({**RECORD, "machine": {}}, "is not whole"),
+    ],
+)
+def test_a_damaged_record_is_told_in_a_line(record, message, tmp_path):
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(record))
+    with pytest.raises(RecordError, match=message):
+        write_report(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--json", "figures.md"], "must end in .json"),
+        (["--json", "{file}/inside/x.json"], "cannot be written"),
+        (["--report", "x.md"], "must end in .json"),
+        (["--measures", "first", "--models", "cnn_relu"], "none of --start-models"),
+        (["--rounds", "0"], "must be 1 or more"),
+    ],
+)
+def test_arguments_are_refused_before_anything_is_measured(arguments, message, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    monkeypatch.setattr("sys.argv", ["compare.py", *(a.replace("{file}", str(file)) for a in arguments)])
+    with pytest.raises(SystemExit):
+        compare.arguments()
+    assert message in capsys.readouterr().err
+
+
+def test_quick_takes_one_round_and_the_first_step_alone_one_model(monkeypatch, tmp_path):
+    kept = str(tmp_path / "x.json")
+    monkeypatch.setattr("sys.argv", ["compare.py", "--quick", "--measures", "first", "--json", kept])
+    args = compare.arguments()
+    assert (args.rounds, args.models) == (1, ["lenet5"])
+
+
+def test_resume_takes_over_what_worked_on_the_same_machine(tmp_path):
+    args = argparse.Namespace(
+        keras_python="k", torch_python="t", quick=False, resume=True, json=tmp_path / "x.json", engines=[]
+    )
+    mine = compare.Comparison(argparse.Namespace(**{**vars(args), "resume": False}), tmp_path).record
+    record = {**mine, "runs": RUNS, "versions": {"keras": {"keras": "3"}}}
+    args.json.write_text(json.dumps(record))
+    resumed = compare.Comparison(args, tmp_path).record
+    assert resumed["runs"] == [r for r in RUNS if "failed" not in r]
+    assert resumed["versions"] == {"keras": {"keras": "3"}}
+    args.json.write_text(json.dumps({**record, "machine": {**mine["machine"], "processor": "Abacus"}}))
+    with pytest.raises(SystemExit, match="another processor"):
+        compare.Comparison(args, tmp_path)
