@@ -10,6 +10,11 @@ from minicnn.errors import ShapeError
 from minicnn.typing import Array, Shape
 
 
+def writable(arrays: dict[str, Array]) -> None:
+    """Put copies in the place of those that cannot be written to."""
+    arrays.update({name: array.copy() for name, array in arrays.items() if not array.flags.writeable})
+
+
 def to_read(array: Array) -> Array:
     """The same memory, not to be written to."""
     view = array.view()

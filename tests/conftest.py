@@ -12,6 +12,9 @@ KERNEL_FOLDERS = [PACKAGE / "kernels", PACKAGE / "steps"]
 OTHER_SOURCES = [PACKAGE / "geometry.py"]
 NUMBA_CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR")
 
+if (os.cpu_count() or 1) == 1:  # two threads on one core, before Numba is imported: tests of threads run there too
+    os.environ.setdefault("NUMBA_NUM_THREADS", "2")
+
 # The first example compiles, so no deadline; derandomized, so that a test which passes once passes always.
 settings.register_profile("minicnn", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("minicnn")
@@ -50,16 +53,17 @@ clear_stale_kernels()
 
 @pytest.fixture
 def threads():
-    """set_num_threads, for numbers up to 2; afterwards the number is as before."""
+    """set_num_threads, for numbers up to 2; afterwards nothing is set, if nothing was."""
     import numba
 
-    from minicnn.config import get_num_threads, set_num_threads
+    from minicnn.config import set_num_threads
+    from minicnn.kernels import jit
 
     if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("Numba has a pool of one thread on this machine.")
-    before = get_num_threads()
+        pytest.skip("NUMBA_NUM_THREADS allows one thread.")
+    before = jit._threads
     yield set_num_threads
-    set_num_threads(before)
+    jit._threads = before
 
 
 @pytest.fixture

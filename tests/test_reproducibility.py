@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.config import get_num_threads, set_num_threads
 from tests.small_models import (
     QUIET,
     X,
@@ -51,20 +50,15 @@ def test_the_same_seed_gives_the_same_bits_in_every_process_and_for_any_number_o
     assert numpy[1] == numpy[2]
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
-def test_lenet5_has_the_same_bits_with_one_thread_and_with_two():
+def test_lenet5_has_the_same_bits_with_one_thread_and_with_two(threads):
     (x, y), _ = minicnn.datasets.digits.load_data()
-    before = get_num_threads()
     hashes = []
-    try:
-        for threads in (1, 2):
-            set_num_threads(threads)
-            model = minicnn.applications.lenet5(seed=3)
-            model.compile("adam", "sparse_categorical_crossentropy")
-            model.fit(x[:500, ..., None], y[:500], batch_size=128, verbose=0)
-            hashes.append(hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest())
-    finally:
-        set_num_threads(before)
+    for count in (1, 2):
+        threads(count)
+        model = minicnn.applications.lenet5(seed=3)
+        model.compile("adam", "sparse_categorical_crossentropy")
+        model.fit(x[:500, ..., None], y[:500], batch_size=128, verbose=0)
+        hashes.append(hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest())
     assert hashes[0] == hashes[1]
 
 

@@ -1,5 +1,8 @@
 """to_categorical, clear_session and the base class of Sequences."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from minicnn import Sequential as Model
 from minicnn.errors import ConfigError, DataError
 from minicnn.layers import Dense
 from minicnn.utils import PyDataset, clear_session, to_categorical
+from tests.small_models import QUIET, X, Y, new_model
 
 
 def test_one_hot_rows():
@@ -89,6 +93,22 @@ def test_bad_num_classes(num_classes):
 @pytest.mark.parametrize("num_classes", [None, 0, np.int64(0)])
 def test_the_classes_of_x_are_counted(num_classes):
     assert to_categorical([0, 2], num_classes).tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
+def test_clear_session_drops_models_that_nobody_has():
+    """A model and its History refer to each other; automatic collection is off, as it may be rare."""
+    gc.disable()
+    try:
+        model = new_model()
+        model.fit(X, Y, **QUIET)
+        dropped = weakref.ref(model)
+        del model
+        clear_session(free_memory=False)
+        assert dropped() is not None
+        clear_session()
+        assert dropped() is None
+    finally:
+        gc.enable()
 
 
 def test_clear_session_starts_names_anew():

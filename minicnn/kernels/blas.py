@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from typing import Any
@@ -31,14 +32,24 @@ def single_threaded_blas() -> Iterator[None]:
 
     Nested blocks and blocks in several Python threads are counted: the first one limits, the last one restores.
     """
-    _enter()
+    entered = _Entered()
     try:
+        _enter(entered)
         yield
     finally:
-        _leave()
+        if entered.counted:
+            _leave()
 
 
-def _enter() -> None:
+@dataclass
+class _Entered:
+    """Whether a block was counted, also if Control-C came before it was told."""
+
+    counted: bool = False
+
+
+def _enter(block: _Entered) -> None:
+    """Whatever Control-C interrupts, _before holds the caller's setting as long as BLAS may have another."""
     global _users, _libraries
     with blas_lock:
         if _libraries is None:
@@ -46,11 +57,12 @@ def _enter() -> None:
 
             _load_blas()
             _libraries = ThreadpoolController().select(user_api="blas").lib_controllers  # those that are loaded now
-        if _users == 0:
+        _users, block.counted = _users + 1, True
+        if not _before:
             threads = [(library, library.get_num_threads()) for library in _libraries]
             _before[:] = [(library, count) for library, count in threads if count is not None and count != 1]
+        if _users == 1:
             _set_threads([(library, 1) for library, _ in _before])
-        _users += 1
 
 
 def _load_blas() -> None:
@@ -84,7 +96,12 @@ def _leave() -> None:
     with blas_lock:
         _users = max(0, _users - 1)  # 0 already in a child that was forked inside the block
         if _users == 0:
-            _set_threads(_before)
+            _restore()
+
+
+def _restore() -> None:
+    _set_threads(_before)
+    _before.clear()
 
 
 def _set_threads(counts: list[tuple[Any, int]]) -> None:
@@ -101,7 +118,7 @@ def _after_fork_in_child() -> None:
     global _users
     if _users:
         _users = 0
-        _set_threads(_before)
+        _restore()
 
 
 if hasattr(os, "register_at_fork"):

@@ -8,7 +8,7 @@ in parts, a sample or two read the kernel eight rows at a time, and in a large l
 (dense_updates.py); predict and evaluate multiply thousands of samples by its kernel in another way yet (strassen.py).
 
 A last layer of 10 outputs reaches 2 to 5 % of its limit with 84 inputs, 5 to 10 with 512, and 14 to 22 with 1600 or
-4096 (bench/results/kernels_intel.md): its rows fill 10 of 16 lanes, and each number of x is used ten times only.
+4096 (bench/results/kernels.md): its rows fill 10 of 16 lanes, and each number of x is used ten times only.
 LeNet's hidden layers reach 29 to 62 %: 256 samples through 400x120 are a tenth of a millisecond, in which threads are
 woken and results put away.
 """
@@ -295,6 +295,22 @@ def dense_activated(x: Array, kernel: Array, bias: Array, code: int) -> Array:
     return valid_taps_numba(pixels, taps, bias, ONE_PIXEL, code, tiling).reshape(len(x), len(bias))
 
 
+def dense_backward_in_parts(
+    dy: Array, y: Array, x: Array, kernel: Array, code: int, dkernel: Array, dbias: Array, need_dx: bool
+) -> Array:
+    """dense_activated_backward for more than LONGEST samples: sums over a part of them each, which are then added."""
+    n, dxs = len(x), []
+    parts = -(-n // LONGEST)
+    of_part, bias_of_part = np.empty_like(dkernel), np.empty_like(dbias)
+    dkernel[...], dbias[...] = 0, 0
+    for part in range(parts):
+        some = slice(part * n // parts, (part + 1) * n // parts)
+        dxs.append(dense_activated_backward(dy[some], y[some], x[some], kernel, code, of_part, bias_of_part, need_dx))
+        dkernel += of_part
+        dbias += bias_of_part
+    return np.concatenate(dxs)
+
+
 def dense_activated_backward(
     dy: Array, y: Array, x: Array, kernel: Array, code: int, dkernel: Array, dbias: Array, need_dx: bool
 ) -> Array:
@@ -305,6 +321,8 @@ def dense_activated_backward(
         return dense_backward_blocked_numba(dy, y, x, kernel, code, dkernel, dbias, need_dx)
     if not large:
         return dense_tiled_backward(dy, y, x, kernel, code, tiling, dkernel, dbias, need_dx)
+    if len(x) > LONGEST:
+        return dense_backward_in_parts(dy, y, x, kernel, code, dkernel, dbias, need_dx)
     n, taps = len(x), (1, 1, *kernel.shape)
     dx = valid_taps_backward_numba(
         dy.reshape(n, 1, 1, -1), y.reshape(n, 1, 1, -1), x.reshape(n, 1, 1, -1), kernel.reshape(taps), ONE_PIXEL,

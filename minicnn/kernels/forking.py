@@ -8,7 +8,10 @@ import logging  # noqa: F401  before the hooks below: those registered first loc
 import os
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+_Value = TypeVar("_Value")
 
 compile_lock = threading.RLock()  # two threads may ask for the first call
 blas_lock = threading.RLock()  # of blas.py, which imports what it needs under it
@@ -34,6 +37,23 @@ def _before_fork() -> None:
 def _after_fork() -> None:
     while _held:
         _held.pop().release()
+
+
+class made_once(Generic[_Value]):
+    """An attribute that is computed when it is first asked for, and kept.
+
+    functools.cached_property holds a lock meanwhile, up to Python 3.11 one for all instances: a child that is forked
+    then would wait for it for ever. Without one, two threads may both compute it; the later value stays.
+    """
+
+    def __init__(self, make: Callable[[Any], _Value]) -> None:
+        self.make, self.__doc__ = make, make.__doc__
+
+    def __get__(self, owner: Any, kind: type) -> _Value:
+        if owner is None:
+            raise AttributeError(f"{kind.__name__}.{self.make.__name__} is an attribute of instances.")
+        value = vars(owner)[self.make.__name__] = self.make(owner)
+        return value
 
 
 if hasattr(os, "register_at_fork"):

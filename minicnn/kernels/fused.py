@@ -24,8 +24,8 @@ CODES = {"linear": LINEAR, "relu": RELU, "tanh": TANH}
 def rational_tanh(x: Any) -> Any:
     """tanh to within 5 units in the last place of float32, from a rational function: vector code, no call.
 
-    tanh x ≈ x·P(x²)/Q(x²) on [−9, 9], beyond which float32's tanh is ±1, as the function is there once it is cut off
-    at ±1. Coefficients: Eigen's generic_fast_tanh.
+    tanh x ≈ x·P(x²)/Q(x²) on [−9, 9], beyond which tanh is ±1 to half a unit, as the function is there once it is cut
+    off at ±1. Below 3e-36 the product with P is subnormal and loses digits. Coefficients: Eigen's generic_fast_tanh.
     """
     limit, one = np.float32(9), np.float32(1)
     x = min(max(x, -limit), limit) if x == x else x

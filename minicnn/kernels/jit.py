@@ -4,29 +4,28 @@ linking.py, machine_code.py, llvm.py, llvm_words.py and vector_unit.py.
 A kernel file is plain Python. `prange` there is `range`, a helper is a function marked with `@inlined`, and
 `compiled(loops)` stands for the fast version. Compilation happens at the first call (importing minicnn does not
 even import Numba), in a copy of the function whose globals hold numba.prange and the compiled helpers instead. The
-result is cached on disk, so that the next process loads it.
+result is cached on disk (kernel_cache.py), so that the next process loads it.
 
 Results do not depend on the number of threads: a kernel splits its work in parts whose number and borders follow from
 the shapes alone, and adds partial sums in a fixed order; `prange` never reduces.
 """
 
-import hashlib
 import os
 import sys
 import threading
 import types
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache
-from pathlib import Path
+from numbers import Integral
 from typing import Any, TypeVar
 
 import numpy as np
 
-from minicnn.errors import ConfigError, MinicnnWarning
+from minicnn.errors import ConfigError
+from minicnn.kernels import kernel_cache
 from minicnn.kernels.blas import single_threaded_blas
 from minicnn.kernels.forking import compile_lock
+from minicnn.kernels.kernel_cache import cached_if_possible, renamed_for_the_cache
 from minicnn.typing import Array
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -105,6 +104,11 @@ class Kernel:
             return self._call(*args)
         except SystemError as error:
             behind = _signalled(error)
+        except Exception as error:
+            if not kernel_cache.has_failed(error):
+                raise
+            self._go_without_cache(error)  # and run the kernel, which has not begun
+            return self._call(*args)
         raise behind
 
     def _call(self, *args: Any) -> Any:
@@ -128,6 +132,11 @@ class Kernel:
         _before_the_first_kernel()
         with self._blas(), _workqueue_guard(), _thread_count():
             return run(*args)
+
+    def _go_without_cache(self, error: BaseException) -> None:
+        run = self._dispatcher(parallel=not _forked)
+        kernel_cache.warn_of(error, run.stats.cache_path)
+        run._cache.disable()
 
     def _dispatcher(self, parallel: bool) -> Any:
         if parallel not in self._dispatchers:
@@ -183,45 +192,6 @@ def _compile(function: Callable[..., Any], parallel: bool) -> Any:
     return cached_if_possible(lambda cache: numba.njit(cache=cache, **options)(copy))
 
 
-def renamed_for_the_cache(function: Callable[..., Any], names: dict[str, Any], remark: str = "") -> Any:
-    """A copy of the function with other globals, under a name that changes with the sources.
-
-    Numba's cache goes by the name, the bytecode and the file of a function, not by the options nor by what its helpers'
-    files hold.
-    """
-    copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
-    copy.__module__, copy.__qualname__ = function.__module__, f"{function.__qualname__}{remark}_{_sources()}"
-    return copy
-
-
-def cached_if_possible(compile_it: Callable[[bool], Any]) -> Any:
-    """compile_it(True), cached on disk; where no cache folder can be written, compile_it(False) and one warning."""
-    try:
-        return compile_it(True)
-    except RuntimeError as error:
-        if "cannot cache" not in str(error):
-            raise
-        _warn_once_about_the_cache()
-        return compile_it(False)
-
-
-@cache
-def _sources() -> str:
-    """A hash of all files that kernels and their helpers stand in, and of their arguments' types; of 3 ms.
-
-    Asked for when this module is imported, as all of minicnn is then: a file that is edited while the process runs is
-    not what it compiles.
-    """
-    package = Path(__file__).resolve().parents[1]
-    files = sorted(file for folder in ("kernels", "steps") for file in (package / folder).glob("*.py"))
-    files.append(package / "geometry.py")  # code for Windows goes by the places of its fields
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:12]
-
-
-with suppress(OSError):  # where no sources are, the first compilation says so
-    _sources()
-
-
 def _compiled_globals(function: Callable[..., Any]) -> dict[str, Any]:
     """The function's globals, with prange and the helpers as Numba needs them."""
     import numba
@@ -272,22 +242,8 @@ def _tell_of_compiling() -> None:
     global _compiling_noticed
     if not _compiling_noticed:
         _compiling_noticed = True
-        print("minicnn: compiling kernels, once on this machine: some 20 seconds.", file=sys.stderr, flush=True)
-
-
-_cache_warned = False
-
-
-def _warn_once_about_the_cache() -> None:
-    global _cache_warned
-    if not _cache_warned:
-        _cache_warned = True
-        warnings.warn(
-            "Numba finds no folder to cache compiled kernels in, so each process compiles them anew; "
-            "set NUMBA_CACHE_DIR to a folder that can be written.",
-            MinicnnWarning,
-            stacklevel=2,
-        )
+        often = "in each process" if kernel_cache.is_missing() else "once on this machine"
+        print(f"minicnn: compiling kernels, {often}: some 20 seconds.", file=sys.stderr, flush=True)
 
 
 def _workqueue_guard() -> Any:
@@ -351,9 +307,9 @@ def set_num_threads(count: int) -> None:
     import numba
 
     limit = numba.config.NUMBA_NUM_THREADS
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= limit:
+    if isinstance(count, bool) or not isinstance(count, Integral) or not 1 <= count <= limit:
         raise ConfigError(f"set_num_threads: count must be an integer from 1 to {limit}, got {count!r}.")
-    _threads = count
+    _threads = int(count)
 
 
 def get_num_threads() -> int:

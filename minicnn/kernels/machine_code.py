@@ -11,7 +11,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from minicnn.kernels.forking import compile_lock
-from minicnn.kernels.jit import cached_if_possible, notice_of_compiling, renamed_for_the_cache
+from minicnn.kernels.jit import notice_of_compiling
+from minicnn.kernels.kernel_cache import cached_if_possible, renamed_for_the_cache
 from minicnn.kernels.llvm import emit_fetching_tiles, emit_pooled, emit_tiles, emit_transforms, emit_updates
 
 

@@ -231,32 +231,28 @@ def average_pool_backward_loops(dy: Array, x_shape: tuple[int, int, int, int], w
     return dx
 
 
-def _window_sums(x_shape: tuple[int, int, int, int], windows: Windows) -> tuple[Array, Array]:
-    """For each axis a matrix (OUT, IN), True where the window covers the pixel; its row sums count real cells."""
-    first_row = (np.arange(windows.oh) * windows.sh - windows.top)[:, None]
-    first_column = (np.arange(windows.ow) * windows.sw - windows.left)[:, None]
-    row, column = np.arange(x_shape[1]), np.arange(x_shape[2])
-    return (
-        (row >= first_row) & (row < first_row + windows.kh),
-        (column >= first_column) & (column < first_column + windows.kw),
-    )
+def _cells(x_shape: tuple[int, int, int, int], windows: Windows) -> Array:
+    """How many pixels of the map each window covers, (OH, OW, 1)."""
+    rows = [clip_window(p * windows.sh - windows.top, windows.kh, x_shape[1]) for p in range(windows.oh)]
+    columns = [clip_window(q * windows.sw - windows.left, windows.kw, x_shape[2]) for q in range(windows.ow)]
+    return np.multiply.outer(np.diff(rows)[:, 0], np.diff(columns))
 
 
 def average_pool_numpy(x: Array, windows: Windows) -> Array:
-    """average_pool_loops as two small products, one an axis: a window's sum is a sum of row sums."""
-    rows, columns = _window_sums(x.shape, windows)
-    cells = rows.sum(1)[:, None] * columns.sum(1)
-    sums = np.einsum("ph,nhwc,qw->npqc", rows.astype(x.dtype), x, columns.astype(x.dtype), optimize=True)
-    return np.ascontiguousarray(sums / cells[:, :, None].astype(x.dtype))
+    """average_pool_loops one window pixel at a time."""
+    y = np.zeros((x.shape[0], *windows.out, x.shape[3]), x.dtype)
+    for outputs, inputs in _window_pixels(x, windows):
+        y[outputs] += x[inputs]
+    return y / _cells(x.shape, windows).astype(x.dtype)
 
 
 def average_pool_backward_numpy(dy: Array, x_shape: tuple[int, int, int, int], windows: Windows) -> Array:
-    """average_pool_backward_loops: the transposed products."""
-    rows, columns = _window_sums(x_shape, windows)
-    cells = rows.sum(1)[:, None] * columns.sum(1)
-    share = dy / cells[:, :, None].astype(dy.dtype)
-    dx = np.einsum("ph,npqc,qw->nhwc", rows.astype(dy.dtype), share, columns.astype(dy.dtype), optimize=True)
-    return np.ascontiguousarray(dx)
+    """average_pool_backward_loops one window pixel at a time; within one pixel no two windows meet, so += is safe."""
+    dx = np.zeros(x_shape, dy.dtype)
+    share = dy / _cells(x_shape, windows).astype(dy.dtype)
+    for outputs, inputs in _window_pixels(dx, windows):
+        dx[inputs] += share[outputs]
+    return dx
 
 
 def average_pool_blocked(x: Array, windows: Windows) -> Array:

@@ -34,7 +34,7 @@ class _Loan:
 
     def __init__(self, block: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.__array_interface__ = {**block.__array_interface__, "shape": shape, "typestr": dtype.str}
-        weakref.finalize(self, _give_back, block)
+        weakref.finalize(self, _give_back, block).atexit = False  # what the process ends with stays in use
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -43,6 +43,11 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     if size < SMALLEST:
         return np.empty(shape, dtype)
     return np.asarray(_Loan(_take(size), shape, np.dtype(dtype)))
+
+
+def release() -> None:
+    """Give the system back what nobody uses."""
+    _free.clear()
 
 
 def _take(size: int) -> Array:

@@ -12,7 +12,7 @@ from minicnn.arguments import refuse, takes
 from minicnn.errors import ConfigError, DataError, NotBuiltError, ShapeError
 from minicnn.kernels import NUMBA, KernelSet
 from minicnn.layers.shapes import batched, declared_shape, float_dtype, rank_remedy
-from minicnn.lending import conforming
+from minicnn.lending import conforming, writable
 from minicnn.naming import automatic_name
 from minicnn.typing import Array, Config, Shape
 
@@ -285,6 +285,12 @@ class Layer:
         dtype = self.dtype or np.dtype(np.float32)
         self.ensure_built(x.shape[1:], dtype, np.random.default_rng())
         return two_results(self.forward(np.ascontiguousarray(x, dtype), Run(training=training)), self)[0]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickled arrays can be written: joblib hands large ones to its workers as maps of files that cannot."""
+        self.__dict__.update(state)
+        for arrays in (self.params, self.grads, self.state):
+            writable(arrays)
 
     def __str__(self) -> str:
         return f"{type(self).__name__} '{self.name}'"

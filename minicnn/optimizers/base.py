@@ -13,6 +13,7 @@ import numpy as np
 
 from minicnn.arguments import finite_number, refuse, refuse_unknown
 from minicnn.errors import ConfigError, ShapeError
+from minicnn.lending import writable
 from minicnn.naming import snake_case
 from minicnn.optimizers import schedules
 from minicnn.optimizers.schedules import LearningRateSchedule
@@ -162,6 +163,11 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_owner": None}  # the copy serves whatever model it is compiled into
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickled slots can be written; see Layer."""
+        self.__dict__.update(state)
+        writable(self.slots)
 
     def reset(self) -> None:
         """Forget the steps made: iterations 0, no slots."""

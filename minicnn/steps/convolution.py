@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from minicnn import activations
 from minicnn.geometry import Windows
 from minicnn.kernels import workspace
+from minicnn.kernels.forking import made_once
 from minicnn.kernels.fused import CODES, RELU
 from minicnn.kernels.tiles import Tiling, tiling_for
 from minicnn.layers import AveragePooling2D, Conv2D, Layer, MaxPooling2D, Run
@@ -49,7 +49,7 @@ class ConvolutionStep:
     def layers(self) -> Sequence[Layer]:
         return (self.convolution,) if self.pooling is None else (self.convolution, self.pooling)
 
-    @cached_property
+    @made_once
     def predicting(self) -> PooledPrediction:
         """For a step with a pool."""
         return pooled_prediction(self.convolution, self.windows, self.code, self.pool, self.few)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
+from minicnn.kernels.forking import made_once
 from minicnn.kernels.fused import RELU
 from minicnn.layers import Layer, Run
 from minicnn.losses import Loss
@@ -32,7 +32,7 @@ class NormalizedConvolutionStep:
     def layers(self) -> Sequence[Layer]:
         return *self.convolution.layers, *self.normalization.layers
 
-    @cached_property
+    @made_once
     def predicting(self) -> PooledPrediction:
         """The convolution and the pool."""
         first, pool = self.convolution, MAX_POOL if self.normalization.largest else AVERAGE_POOL

@@ -1,7 +1,7 @@
 """Predicting through a convolution, perhaps a batch normalization, and the 2x2 pool behind them, as one pass.
 
-ConvolutionStep calls it where the pool follows at once; NormalizedConvolutionStep is the step for a normalization
-between them.
+ConvolutionStep calls it where the pool follows at once, and WinogradStep for few images; NormalizedConvolutionStep is
+the step for a normalization between them.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from minicnn.geometry import Windows
 from minicnn.kernels import workspace
 from minicnn.kernels.dense import FEW
 from minicnn.kernels.few_images import few_images
+from minicnn.kernels.forking import made_once
 from minicnn.kernels.fused import LINEAR
 from minicnn.kernels.tiles import Tiling, tiling_for
 from minicnn.kernels.transforms import with_transforms
@@ -46,7 +46,7 @@ class WinogradStep:
     def layers(self) -> Sequence[Layer]:
         return (self.convolution,) if self.pooling is None else (self.convolution, self.pooling)
 
-    @cached_property
+    @made_once
     def predicting(self) -> PooledPrediction:
         """For a step with a pool and few images: the same without the transforms."""
         return pooled_prediction(self.convolution, self.windows, self.code, self.pool)

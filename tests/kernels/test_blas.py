@@ -1,5 +1,6 @@
 """BLAS keeps to one thread while kernels run, and the caller's setting comes back."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import minicnn
 from minicnn.geometry import place_windows
-from minicnn.kernels import NUMBA
+from minicnn.kernels import NUMBA, blas
 from minicnn.kernels.blas import single_threaded_blas
 
 
@@ -46,6 +47,30 @@ def test_an_error_inside_restores_too(callers_setting):
     with pytest.raises(RuntimeError), single_threaded_blas():
         raise RuntimeError
     assert blas_threads() == callers_setting
+
+
+def test_control_c_at_any_place_of_a_block_restores_too(callers_setting):
+    """While the number of threads is set, before and after; but not where a block is about to be left."""
+    for step in range(1, 60):  # the block calls some thirty functions
+        calls = itertools.count(1)
+
+        def interrupt(frame, event, argument, step=step, calls=calls):
+            ours = event == "call" and frame.f_code.co_filename == blas.__file__
+            if ours and frame.f_code.co_name != "_leave" and next(calls) == step:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+        sys.setprofile(interrupt)
+        try:
+            with single_threaded_blas():
+                pass
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(None)
+        with single_threaded_blas():
+            assert counts() == {1}
+        assert blas_threads() == callers_setting
 
 
 def test_nested_blocks_restore_at_the_outermost_end(callers_setting):

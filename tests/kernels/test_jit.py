@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 
 import minicnn
+from minicnn.activations import ACTIVATIONS
 from minicnn.errors import ConfigError, MinicnnWarning
 from minicnn.geometry import place_windows
-from minicnn.kernels import NUMBA, convolution, jit, machine_code, vector_unit
+from minicnn.kernels import NUMBA, convolution, jit, kernel_cache, machine_code, vector_unit
 from minicnn.kernels.dropout import dropout_key
 from minicnn.kernels.jit import Kernel, compiled, get_num_threads, prange, set_num_threads
+from tests.saving.models import data, every_layer
 from tests.small_models import trained_and_predicted
 
 layers = minicnn.layers
@@ -70,7 +72,7 @@ def everything():
 
 
 def fitted_weights():
-    """The weights after an epoch of a model with every kind of layer that has kernels."""
+    """The weights after an epoch of a model as they are usual."""
     rng = np.random.default_rng(0)
     model = minicnn.Sequential(
         [
@@ -91,7 +93,24 @@ def fitted_weights():
     return model.get_weights()
 
 
-@pytest.mark.parametrize("compute", [everything, fitted_weights, trained_and_predicted])
+def every_layers_weights(dtype="float32"):
+    """Weights after an epoch, and predictions: of a model with every class of layer, of one with every activation."""
+    many = every_layer(dtype=dtype)
+    dense = [layers.Dense(6, activation=name) for name in ACTIVATIONS if name != "softmax"]
+    convolutions = [layers.Conv2D(3, 2, padding="same", activation=name) for name in ACTIVATIONS]
+    various = minicnn.Sequential(
+        [layers.Input((8, 8, 2)), *convolutions, layers.Flatten(), *dense, layers.Dense(3)], seed=1, dtype=dtype
+    )
+    found = []
+    for model in (many, various):
+        model.compile("adam", "mse")
+        x, y = data((8, 8, 2), 20)
+        model.fit(x, y, batch_size=10, verbose=0)
+        found += [*model.get_weights(), model.predict(x, verbose=0)]
+    return found
+
+
+@pytest.mark.parametrize("compute", [everything, fitted_weights, trained_and_predicted, every_layers_weights])
 def test_bits_do_not_depend_on_the_number_of_threads(threads, compute):
     results = []
     for count in (1, 2, numba.config.NUMBA_NUM_THREADS):
@@ -187,15 +206,19 @@ def test_asking_for_the_number_of_threads_does_not_start_them():
     assert done.stdout == "2 None\n1\n"
 
 
+def computed():
+    return [array.tobytes() for array in everything() + fitted_weights() + every_layers_weights()]
+
+
 def _compute_and_send(pipe):
-    pipe.send([array.tobytes() for array in everything() + fitted_weights()])
+    pipe.send(computed())
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_computes_the_same_bits():
     """OpenMP's threads are not in the child, and a parallel kernel would kill it."""
-    expected = [array.tobytes() for array in everything() + fitted_weights()]  # kernels have run before the fork
+    expected = computed()  # kernels have run before the fork
     receive, send = multiprocessing.Pipe(duplex=False)
     child = multiprocessing.get_context("fork").Process(target=_compute_and_send, args=(send,))
     child.start()
@@ -209,7 +232,7 @@ def test_a_forked_child_computes_the_same_bits():
     assert child.exitcode == 0
     assert result == expected
     assert not jit._forked  # in this process kernels go on in parallel
-    assert [array.tobytes() for array in everything() + fitted_weights()] == expected
+    assert computed() == expected
 
 
 def all_kernels():
@@ -235,6 +258,8 @@ def test_one_signature_a_dtype():
     everything()
     fitted_weights()
     trained_and_predicted()
+    for dtype in ("float32", "float64"):
+        every_layers_weights(dtype)
     many = {}
     for name, kernel in all_kernels():
         dtypes = collections.Counter(
@@ -244,7 +269,11 @@ def test_one_signature_a_dtype():
         if max(dtypes.values(), default=0) > 1:
             many[name] = kernel.signatures
     assert not many
-    assert len(NUMBA.conv2d.signatures) == 2  # the test looked at something
+    versions = {name.rpartition(".")[2]: len(kernel.signatures) for name, kernel in all_kernels()}
+    both_ways = ("grouped_conv2d", "upsample_bilinear", "max_pool", "softmax", "gelu", "elu")
+    names = (*both_ways, *(f"{name}_backward" for name in both_ways), "conv2d_transpose", "batch_norm_statistics")
+    for name in names:
+        assert versions[f"{name}_numba"] == 2, name  # the test looked at something
     if vector_unit.vector_unit() is not None:
         assert minicnn.steps.winograd_kernels.winograd_forward.signatures
 
@@ -275,14 +304,16 @@ def test_loops_are_plain_python():
 @pytest.mark.parametrize("name", ["geometry.py", "kernels/direct.py", "steps/pooled.py"])
 def test_kernels_in_the_cache_go_by_every_source(name, tmp_path, monkeypatch):
     """geometry.py too: where a kernel finds the fields of Windows is part of its code."""
-    package, sources = tmp_path / "minicnn", jit._sources.__wrapped__
+    package, sources = tmp_path / "minicnn", kernel_cache.sources.__wrapped__
     before = sources()
     shutil.copytree(Path(minicnn.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(jit, "__file__", str(package / "kernels" / "jit.py"))
+    monkeypatch.setattr(kernel_cache, "__file__", str(package / "kernels" / "kernel_cache.py"))
     assert sources() == before
     with (package / name).open("a") as file:
         file.write("# another\n")
     assert sources() != before
+    (package / name).unlink()
+    assert (sources() == "unknown") is (name == "geometry.py")  # of the folders it takes what is there
 
 
 def test_the_user_is_told_while_kernels_compile_and_only_then(tmp_path):
@@ -359,7 +390,7 @@ def test_a_system_error_gives_way_to_the_exception_of_a_signals_handler(errors, 
 
 
 def test_without_a_folder_to_cache_in_kernels_are_compiled_and_the_user_is_warned_once(monkeypatch):
-    monkeypatch.setattr(jit, "_cache_warned", False)
+    monkeypatch.setattr(kernel_cache, "_warned", False)
     functions = {"__name__": "typed"}
     exec("def loops(x):\n    return x", functions)  # stands in no file, so that Numba finds no place for its cache
     with pytest.warns(MinicnnWarning, match="set NUMBA_CACHE_DIR to a folder that can be written"):
@@ -377,8 +408,9 @@ def test_machine_code_is_made_under_the_notice_and_its_errors_are_not_swallowed(
             raise RuntimeError(f"{said}: no locator available")
         return lambda function: types.SimpleNamespace(address=0)
 
-    for name, value in (("_cache_warned", False), ("_compiling_noticed", False), ("_PATIENCE", 0.01)):
+    for name, value in (("_compiling_noticed", False), ("_PATIENCE", 0.01)):
         monkeypatch.setattr(jit, name, value)
+    monkeypatch.setattr(kernel_cache, "_warned", False)
     monkeypatch.setattr(machine_code, "_provided", {})
     monkeypatch.setattr(machine_code.binding, "add_symbol", lambda name, address: None)
     monkeypatch.setattr(numba, "cfunc", slow)
@@ -390,3 +422,38 @@ def test_machine_code_is_made_under_the_notice_and_its_errors_are_not_swallowed(
     with pytest.raises(RuntimeError, match="out of luck"):
         machine_code.provide("tile", 8)
     assert ("tile", 8) not in machine_code._provided
+
+
+FAILING_CACHE = """
+import resource, sys
+import numpy as np
+import minicnn
+from minicnn import layers
+
+if sys.argv[1] == "full":  # files of more than 4 kB cannot be written
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+model = minicnn.Sequential([layers.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="relu"), layers.Flatten(),
+                            layers.Dense(3)], seed=0)
+model.compile("sgd", "mse")
+for _ in range(2):
+    model.fit(np.ones((4, 8, 8, 1)), np.zeros((4, 3)), verbose=0)
+print(model.predict(np.ones((4, 8, 8, 1)), verbose=0).tobytes().hex())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of a process")
+def test_a_cache_that_is_full_or_damaged_costs_time_and_a_warning_alone(tmp_path):
+    def said(how):
+        settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-c", FAILING_CACHE, how]
+        done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=400)
+        assert done.returncode == 0, done.stderr
+        return done.stdout, done.stderr.count("the cache of compiled kernels cannot be used")
+
+    full = said("full")
+    whole = said("whole")
+    for index in tmp_path.rglob("*.nbi"):
+        index.write_bytes(b"")
+    damaged = said("damaged")
+    assert full == damaged == (whole[0], 1)
+    assert whole[1] == 0

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicnn.kernels import norms
-from minicnn.kernels.jit import get_num_threads, set_num_threads
 
 VERSIONS = pytest.mark.parametrize("version", ["loops", "numpy", "in_lanes", "numba"])
 SIZES = st.sampled_from([0, 1, norms.LANES - 1, norms.LANES, norms.LANES + 1, norms.BLOCK, 2 * norms.BLOCK + 3])
@@ -64,17 +63,14 @@ def test_nan_is_handed_on(version):
     assert np.isnan(gradients[1])
 
 
-def test_bits_do_not_depend_on_the_threads():
+def test_bits_do_not_depend_on_the_threads(threads):
     weights, before = np.random.default_rng(0).standard_normal((2, 5 * norms.BLOCK + 7)).astype(np.float32)
-    threads, results = get_num_threads(), []
-    try:
-        for count in sorted({1, threads}):
-            set_num_threads(count)
-            gradients = before.copy()
-            value = norms.penalty_numba(weights, gradients, 0.3, 0.7)
-            results.append((value, norms.squared_norm_numba(weights), gradients.tobytes()))
-    finally:
-        set_num_threads(threads)
+    results = []
+    for count in (1, 2):
+        threads(count)
+        gradients = before.copy()
+        value = norms.penalty_numba(weights, gradients, 0.3, 0.7)
+        results.append((value, norms.squared_norm_numba(weights), gradients.tobytes()))
     assert all(result == results[0] for result in results)
 
 

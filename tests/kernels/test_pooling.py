@@ -46,11 +46,14 @@ def test_max_pool_versions_agree_exactly(problem):
 @given(problems())
 def test_average_pool_versions_agree(problem):
     x, dy, windows = problem
-    x = np.nan_to_num(x, nan=0, posinf=1, neginf=-1)
     y = plain(pooling.average_pool_loops, x, windows)
     dx = plain(pooling.average_pool_backward_loops, dy, x.shape, windows)
     for version in ("numpy", "blocked", "numba"):
-        assert_close(getattr(pooling, f"average_pool_{version}")(x, windows), y, 3)
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
+            other = getattr(pooling, f"average_pool_{version}")(x, windows)
+        finite = np.isfinite(y)
+        np.testing.assert_array_equal(other[~finite], y[~finite])
+        assert_close(other[finite], y[finite], 3)
         assert_close(getattr(pooling, f"average_pool_backward_{version}")(dy, x.shape, windows), dx, 9 * 8)
 
 

@@ -8,13 +8,19 @@ import sys
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pytest
 
 import minicnn
 from minicnn.kernels.tiles import tiling_for
-from tests.small_models import trained_and_predicted
+from minicnn.layers import Dense
+from minicnn.steps.strassen import LEAST
+from tests.small_models import QUIET, X, Y, new_model, trained_and_predicted
+from tests.steps.test_dense import built
+from tests.steps.test_strassen import many, step_of
 
 PACKAGE = Path(minicnn.__file__).parent
+ROOT = Path(__file__).resolve().parents[2]
 
 AT_ONCE = """
 import sys, threading
@@ -36,6 +42,36 @@ for worker in workers:
     worker.join()
 assert together == [[alone[seed]] * 3 for seed in range(2)]
 print("equal bits")
+"""
+
+ONE_MODEL = """
+import sys, threading
+import numba
+import numpy as np
+from tests.small_models import images_for_every_fused_step, with_every_fused_step
+
+model = with_every_fused_step()
+data = [images_for_every_fused_step(seed, 48) for seed in range(2)]
+
+def work(x, y):
+    return model.predict(x, batch_size=16, verbose=0).tobytes(), model.evaluate(x, y, batch_size=16, verbose=0)
+
+alone = [work(x, y) for x, y in data]
+assert alone[0] != alone[1]
+assert numba.threading_layer() == sys.argv[1], numba.threading_layer()
+together = [[], []]
+
+def several(which):
+    for _ in range(4):
+        together[which].append(work(*data[which]))
+
+workers = [threading.Thread(target=several, args=(which,)) for which in range(2)]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+assert together == [[alone[which]] * 4 for which in range(2)]
+print("equal")
 """
 
 POOL_OF_ANY_SIZE = """
@@ -78,7 +114,7 @@ def slowly(*args):
 
 def compute():
     tiles.tiling_for(4)
-    print(NUMBA.relu(np.array([-1.0, 2.0])).tolist(), flush=True)
+    os.write(1, f"{NUMBA.relu(np.array([-1.0, 2.0])).tolist()}\\n".encode())  # nothing in a buffer that a fork copies
 
 setattr(owner, name, slowly)
 other = threading.Thread(target=compute)
@@ -206,7 +242,16 @@ model.fit(np.ones((4, 8, 8, 1)), np.zeros((4, 3)), verbose=0)
 
 def bits(seed):
     """The bytes of the weights of a model with every fused step after an epoch, and of predictions by them."""
-    return b"".join(array.tobytes() for array in trained_and_predicted(seed))
+    return b"".join(array.tobytes() for array in [*trained_and_predicted(seed), *strassens_product(seed)])
+
+
+def strassens_product(seed):
+    """StrassenStep on its own, since plans have it for millions of weights alone."""
+    if tiling_for(4) is None:
+        return []
+    layer = built(Dense(256, activation="relu"), 128, "float32")
+    x = np.random.default_rng(seed).standard_normal((LEAST + 3, 128)).astype(np.float32)
+    return [step_of(layer).forward(x, many())[0]]
 
 
 def run(code, *arguments, folder=None, **environment):
@@ -229,7 +274,32 @@ def test_two_python_threads_train_and_predict_at_once(pool):
     if pool == "omp" and sys.platform == "darwin":
         pytest.skip("Numba's wheels for macOS have no OpenMP of their own.")
     environment = {"NUMBA_THREADING_LAYER": pool, "NUMBA_NUM_THREADS": "2"}
-    assert run(AT_ONCE, pool, **environment).stdout == "equal bits\n"
+    assert run(AT_ONCE, pool, folder=ROOT, **environment).stdout == "equal bits\n"
+
+
+@pytest.mark.parametrize("pool", ["omp", "workqueue"])
+def test_two_python_threads_ask_one_model(pool):
+    """predict and evaluate, with different data, while the other thread does the same."""
+    if pool == "omp" and sys.platform == "darwin":
+        pytest.skip("Numba's wheels for macOS have no OpenMP of their own.")
+    environment = {"NUMBA_THREADING_LAYER": pool, "NUMBA_NUM_THREADS": "2"}
+    assert run(ONE_MODEL, pool, folder=ROOT, **environment).stdout == "equal\n"
+
+
+def trained_elsewhere(model, x, y):
+    """The bytes of the weights after the model has taken its own weights over and was trained on."""
+    model.set_weights(model.get_weights())
+    model.fit(x, y, verbose=0)
+    return b"".join(array.tobytes() for array in model.get_weights())
+
+
+def test_a_model_that_joblib_hands_to_its_workers_trains_there():
+    """Large arrays of arguments come as maps of files that cannot be written; here all of them do."""
+    model = new_model()
+    model.fit(X, Y, **QUIET)
+    jobs = [joblib.delayed(trained_elsewhere)(model, X, Y) for _ in range(2)]
+    results = joblib.Parallel(n_jobs=2, backend="loky", max_nbytes=1)(jobs)
+    assert results == [trained_elsewhere(model, X, Y)] * 2
 
 
 @pytest.mark.parametrize("backend", ["loky", "multiprocessing", "threading"])
@@ -246,7 +316,7 @@ def test_workers_of_joblib_compute_the_same_bits(backend):
 
 def test_bits_do_not_depend_on_the_size_of_the_thread_pool():
     """Odd pools and one larger than most machines have cores, in which parts of the work fall to threads otherwise."""
-    said = {run(POOL_OF_ANY_SIZE, NUMBA_NUM_THREADS=count).stdout for count in ("1", "3", "5")}
+    said = {run(POOL_OF_ANY_SIZE, folder=ROOT, NUMBA_NUM_THREADS=count).stdout for count in ("1", "3", "5")}
     assert len(said) == 1
 
 

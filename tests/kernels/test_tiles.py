@@ -170,8 +170,8 @@ def test_every_tile_with_avx2(tmp_path):
 def test_other_sources_make_other_machine_code(tmp_path):
     """What a cache has of an earlier version is not read: it may be code for other matrices."""
     code = (
-        "from minicnn.kernels import jit, tiles, transforms;"
-        "jit._sources = lambda: {!r};"
+        "from minicnn.kernels import kernel_cache, tiles, transforms;"
+        "kernel_cache.sources = lambda: {!r};"
         "transforms.with_transforms(tiles.tiling_for(4), 4)"
     )
     settings, made = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, []

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicnn.kernels import update
-from minicnn.kernels.jit import get_num_threads, set_num_threads
 
 SIZES = st.sampled_from([0, 1, 2, 7, 4095, 4096, 4097, 8195])
 
@@ -114,18 +113,14 @@ def test_by_hand(version, operation, given_args, expected):
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_bits_do_not_depend_on_the_threads_nor_on_the_place(operation):
+def test_bits_do_not_depend_on_the_threads_nor_on_the_place(operation, threads):
     args = arguments(operation, 12_293, np.float32)
     args = [a if not isinstance(a, np.ndarray) or not a.size else np.full_like(a, a[0]) for a in args]
-    before = get_num_threads()
     results = []
-    try:
-        for threads in sorted({1, before}):
-            set_num_threads(threads)
-            results.append(copied(args))
-            function(operation, "numba")(*results[-1])
-    finally:
-        set_num_threads(before)
+    for count in (1, 2):
+        threads(count)
+        results.append(copied(args))
+        function(operation, "numba")(*results[-1])
     for got in results:
         assert len(np.unique(got[0])) == 1  # equal elements stay equal, in vector instructions and beside them
         np.testing.assert_array_equal(got[0], results[0][0])

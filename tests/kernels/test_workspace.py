@@ -2,6 +2,8 @@
 
 import gc
 import itertools
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -106,3 +108,33 @@ def test_threads_never_share():
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_the_pool_gives_back_what_nobody_uses():
+    array = workspace.empty(LARGE, np.float32)
+    kept = workspace.empty(LARGE, np.float32)
+    kept[...] = 2
+    del array
+    assert len(workspace._free) == 1
+    workspace.release()
+    assert len(workspace._free) == 0
+    assert (kept == 2).all()
+
+
+def test_at_the_end_of_a_process_arrays_keep_their_memory():
+    code = """
+import atexit
+
+def later():
+    other = workspace.empty(array.shape, array.dtype)
+    print(np.shares_memory(array, other), array[0])
+
+atexit.register(later)
+import numpy as np
+from minicnn.kernels import workspace
+
+array = workspace.empty((workspace.SMALLEST // 4,), np.float32)
+array[...] = 1
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False 1.0\n"

@@ -112,13 +112,18 @@ def test_a_pass_changes_only_grads_and_state(case, kernels, training):
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_read_only_arrays_are_taken(case, kernels):
     """A caller's arrays may be memory maps or views that cannot be written."""
-    layer = case.built()
-    x = case.batch()
-    x.flags.writeable = False
-    y, saved = layer.forward(x, run(kernels))
-    dy = np.ones_like(y)
-    dy.flags.writeable = False
-    layer.backward(dy, saved, run(kernels))
+    layer, results = case.built(), []
+    for writeable in (True, False):
+        x = case.batch()
+        x.flags.writeable = writeable
+        y, saved = layer.forward(x, run(kernels))
+        dy = np.cos(np.arange(y.size)).reshape(y.shape).astype(y.dtype)
+        dy.flags.writeable = writeable
+        dx = layer.backward(dy, saved, run(kernels))
+        results.append([y.copy(), dx.copy(), *(gradient.copy() for gradient in layer.grads.values())])
+        np.testing.assert_array_equal(x, case.batch())
+    for theirs, ours in zip(*results, strict=True):
+        np.testing.assert_array_equal(theirs, ours)
 
 
 @pytest.mark.parametrize("training", MODES)

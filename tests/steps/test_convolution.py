@@ -142,7 +142,9 @@ def test_gradients_against_differences(pool, activation, filters):
     model.compile("sgd", "mse")
     assert [type(step) for step in model.plan().steps[:2]] == [ConvolutionStep, ConvolutionStep]
     rng = np.random.default_rng(4)
-    check_model(model, rng.standard_normal((2, 7, 8, 2)), rng.standard_normal((2, 2)), directions=None).assert_ok()
+    report = check_model(model, rng.standard_normal((2, 7, 8, 2)), rng.standard_normal((2, 2)), directions=None)
+    report.assert_ok()
+    assert len(report.not_differentiable) <= report.checked // 20
 
 
 def test_bits_do_not_depend_on_the_number_of_threads(threads):

@@ -168,16 +168,19 @@ def test_no_samples():
 
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("training", [True, False])
-def test_gradients_against_differences(pool, training):
+def test_gradients_against_differences(pool, training, monkeypatch):
     """Every entry, through the step between a convolution and a dense layer; an odd map, gammas of both signs."""
     layers = [Conv2D(16, 2), BatchNormalization(), pool(2), Flatten(), Dense(2)]
     model = Sequential([Input((6, 8, 1)), *layers], seed=3, dtype="float64")
     model.compile("sgd", "mse")
     layers[1].params["gamma"][...] = np.random.default_rng(8).standard_normal(16)
-    model._plans[model.loss] = (list(model.layers), plan_with_the_step(model))
+    with_the_step = plan_with_the_step(model)
+    monkeypatch.setattr(model, "_plan", lambda loss: with_the_step)
     rng = np.random.default_rng(9)
     x, y = rng.standard_normal((3, 6, 8, 1)), rng.standard_normal((3, 2))
-    check_model(model, x, y, training=training, directions=None).assert_ok()
+    report = check_model(model, x, y, training=training, directions=None)
+    report.assert_ok()
+    assert len(report.not_differentiable) <= report.checked // 20
 
 
 def plan_with_the_step(model):

@@ -47,6 +47,22 @@ def test_backward_lets_go_of_what_forward_saved():
     assert saved == [None] * len(plan.steps)
 
 
+def test_the_first_trained_step_is_asked_for_no_input_gradient_and_those_before_for_nothing():
+    """Which is a third of a first convolution's backward pass."""
+    asked = []
+
+    class Asked(Dense):
+        def backward(self, dy, saved, run, need_dx=True):
+            asked.append((self.name, need_dx))
+            return super().backward(dy, saved, run, need_dx)
+
+    frozen, first, second = Asked(4, name="frozen", trainable=False), Asked(3, name="first"), Asked(2, name="second")
+    model = Sequential([Input((5,)), frozen, Flatten(), first, second], seed=0)
+    model.compile("sgd", "mse")
+    model.train_on_batch(np.ones((2, 5)), np.zeros((2, 2)))
+    assert asked == [("second", True), ("first", False)]
+
+
 def fused(plan):
     """The names of its fused steps."""
     return {type(step).__name__ for step in plan.steps} & set(FUSED)

@@ -168,6 +168,21 @@ def test_training_is_that_of_the_layers(pooled_by, trained, n, channels, filters
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-11 * max(1, np.abs(theirs).max(initial=0)))
 
 
+@pytest.mark.parametrize(("channels", "filters"), [(3, 20), (48, 48)], ids=["direct", "winograd"])
+def test_training_in_float32_is_that_of_the_layers(channels, filters):
+    """Where rounding decides nothing: without relu's kink, the choice of a largest number, and the bias of a linear
+    convolution, whose gradient through a normalization is 0."""
+    results = []
+    for rules in (RULES, LAYER_RULES):
+        layers = stack((9, 10, channels), filters, 3, (AveragePooling2D, "tanh"), "float32", True)
+        plan, run, rng = make_plan(layers, rules=rules), Run(NUMPY, training=True), np.random.default_rng(5)
+        y, saved = plan.forward(rng.standard_normal((6, 9, 10, channels)).astype(np.float32), run)
+        dx = plan.backward(rng.standard_normal(y.shape).astype(np.float32), saved, run, need_dx=True)
+        results.append([y, dx, *(a for layer in layers for a in (*layer.grads.values(), *layer.state.values()))])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max(initial=0))
+
+
 def checked(shape, layers, kinds, directions):
     """The gradient check of a model of these layers and a dense one, which begins with steps of these types."""
     model = Sequential([Input(shape), *layers, Flatten(), Dense(2)], seed=3, dtype="float64")

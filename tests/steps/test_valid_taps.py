@@ -105,7 +105,9 @@ def test_gradients_against_differences(activation, samples):
     assert [type(step) for step in model.plan().steps[:2]] == [ValidTapsStep, ValidTapsStep]
     rng = np.random.default_rng(4)
     x, y = rng.standard_normal((samples, 2, 2, 2)), rng.standard_normal((samples, 2))
-    check_model(model, x, y, directions=None).assert_ok()
+    report = check_model(model, x, y, directions=None)
+    report.assert_ok()
+    assert len(report.not_differentiable) <= report.checked // 20
 
 
 def test_bits_do_not_depend_on_the_number_of_threads(threads):

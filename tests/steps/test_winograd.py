@@ -106,6 +106,25 @@ def pooled_layers(shape, filters, pool, padding, activation, dtype="float64", us
 POOLED = [(MaxPooling2D, "linear"), (MaxPooling2D, "relu"), (MaxPooling2D, "tanh"), (AveragePooling2D, "relu")]
 
 
+def decided(layer, pooling, x, margin=1e-4):
+    """Of which windows of the pool the gradient does not hang on rounding: (N, OH, OW, C).
+
+    Their largest number, if they hand on that one, is the largest by a margin, and nothing in them is near relu's kink.
+    """
+    z = layer.linear(x, Run(NUMPY))[0]
+    y = layer.activation(z)
+    rows, columns = z.shape[1] // 2, z.shape[2] // 2
+    windows = [a[:, : rows * 2, : columns * 2].reshape(len(a), rows, 2, columns, 2, a.shape[3]) for a in (z, y)]
+    z, y = (a.transpose(0, 1, 3, 5, 2, 4).reshape(*a.shape[:2], a.shape[3], a.shape[5], 4) for a in windows)
+    apart = np.full(z.shape[:-1], True)
+    if layer.activation.name == "relu":
+        apart &= (np.abs(z) > margin * np.abs(z).max(initial=0)).all(axis=-1)
+    if isinstance(pooling, MaxPooling2D):
+        second, first = np.sort(y, axis=-1)[..., -2:].transpose(4, 0, 1, 2, 3)
+        apart &= (first - second > margin * np.abs(y).max(initial=0)) | ((first == 0) & (second == 0))
+    return apart
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(0, 4),
@@ -127,10 +146,7 @@ def test_any_shape_with_a_pool(n, size, vectors, padding, pooled_by, dtype, use_
     rng, run = np.random.default_rng(3), Run(NUMPY, training=True)
     x = rng.standard_normal((n, *size, channels)).astype(dtype)
     dy = rng.standard_normal((n, *pooling.output_shape(layer.output_shape(layer.input_shape)))).astype(dtype)
-    if dtype == "float32":  # which of a window is the largest, rounding may decide: gradients are checked in float64
-        got, wanted = (s.forward(x, run)[0] for s in (step_of(layer, None, pooling), Pair(layer, pooling)))
-        assert_same([got], [wanted], TOLERANCES[dtype])
-        return
+    dy = np.where(decided(layer, pooling, x), dy, dy.dtype.type(0))
     wanted = passes(Pair(layer, pooling), x, dy, run, need_dx)
     got = passes(step_of(layer, None, pooling), x, dy, run, need_dx)
     assert (got[1] is not None) == need_dx
