@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,3 +117,11 @@ def class_weights(
 def optional_count(value: Any, name: str, owner: str) -> int | None:
     """A positive number, of batches or of the samples in one, or None."""
     return None if value is None else positive_int(value, name, owner)
+
+
+def validation_epochs(freq: Any, owner: str) -> Callable[[int], bool]:
+    """Whether there is a validation after epoch n, counted from 1: every freq-th, or those listed."""
+    if isinstance(freq, Sequence) and not isinstance(freq, str):
+        return {positive_int(n, "validation_freq", owner) for n in freq}.__contains__
+    every = positive_int(freq, "validation_freq", owner)
+    return lambda epoch: epoch % every == 0

@@ -5,7 +5,8 @@ A message is one line: which object, what it received, and what to do about it.
 
 
 class MinicnnError(ValueError):
-    """The root: `except minicnn.errors.MinicnnError` catches every error that minicnn raises itself."""
+    """The root: `except minicnn.errors.MinicnnError` catches every error that minicnn raises itself, but for the
+    NotImplementedError of a method that a class of the caller's own was to write."""
 
 
 class ShapeError(MinicnnError):

@@ -24,8 +24,8 @@ from minicnn.losses import Loss
 from minicnn.metrics import Metric, metric_for
 from minicnn.optimizers import Optimizer
 from minicnn.parameters import Owner, ParameterBuffer, trainable_owners
-from minicnn.progress import Progress, verbosity, warn
-from minicnn.scores import Logs, Scores, make_scores, names_of
+from minicnn.progress import Progress, verbosity
+from minicnn.scores import Scores, make_scores, names_of
 from minicnn.steps.plan import Plan, make_plan, rules_for
 from minicnn.typing import Array, Shape
 
@@ -54,7 +54,7 @@ class Evaluator(Feeding):
         self._calls_in_training = 0  # dropout's masks in them follow from it
         self._trainable = True
         self._steps: str | tuple[str, ...] = "auto"  # which fused steps the plan may take
-        self._plans: dict[Any, tuple[list[Any], Plan]] = {}  # with the layers and activations they are for
+        self._plans: dict[int, tuple[list[Any], Plan]] = {}  # by loss, with it, layers and activations they are for
 
     @property
     def compiled(self) -> bool:
@@ -102,27 +102,29 @@ class Evaluator(Feeding):
         calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=total)
         progress = Progress(level, total)
         with self._engine():
-            logs = self._evaluate_batches(batches, calls, progress=progress)
-        return returned(logs, return_dict)
+            try:
+                scores = self._evaluate_batches(batches, calls, progress)
+            finally:
+                progress.close()
+        if scores is None:
+            raise DataError("evaluate: x gave no batches; a generator that ended before cannot be started anew.")
+        return returned(scores, return_dict)
 
     def _evaluate_batches(
-        self,
-        batches: Batches,
-        calls: CallbackList,
-        prefix: str = "",
-        progress: Progress | None = None,
-    ) -> Logs:
+        self, batches: Batches, calls: CallbackList, progress: Progress | None = None
+    ) -> Scores | None:
+        """The scores of all batches, None if there are none. progress: evaluate's; a validation of fit's has none."""
         self.stop_evaluating = False
         scores: Scores | None = None
         wanted = calls.wants("on_test_batch_end")
         if isinstance(batches, ArrayBatches):  # checked before, but perhaps before the input shape was known
-            self.check_input(batches.x.shape[1:], "fit: validation_data" if prefix else "evaluate")
+            self.check_input(batches.x.shape[1:], "fit: validation_data" if progress is None else "evaluate")
         calls.on_test_begin()
         _, loss = self._need_compiled("evaluate")
         if progress is not None:
             progress.start("Evaluate")
         # A validation leaves the memory that batches together take to fit.
-        outputs = self._outputs(batches, loss, calls, "test", together=not prefix)
+        outputs = self._outputs(batches, loss, calls, "test", together=progress is not None)
         for number, (batch, plan, output) in enumerate(outputs):
             value, y_pred = self._test_step(batch, plan, output)
             scores = scores or self._scores(batch.y, y_pred)
@@ -134,18 +136,12 @@ class Evaluator(Feeding):
                 if isinstance(batches, IterableBatches):
                     batches.end_epoch()
                 break
-        if scores is None and prefix:
-            warn(
-                "fit: validation_data gave no batches this time, so there are no val_ values; give an iterable that "
-                "can be started anew."
-            )
-            return {}
         if scores is None:
-            raise DataError("evaluate: x gave no batches; a generator that ended before cannot be started anew.")
+            return None
         if progress is not None:
             progress.finish(scores.logs())
         calls.on_test_end(scores.logs())
-        return scores.logs(prefix)
+        return scores
 
     def _test_step(self, batch: Batch, plan: Plan, output: Array) -> tuple[float, Array]:
         """The batch's loss, penalties included, and its predictions, from the plan's output."""
@@ -207,13 +203,16 @@ class Evaluator(Feeding):
         with self._engine(passes=total):
             calls.on_predict_begin()
             progress.start("Predict")
-            for number, (_, _, output) in enumerate(self._outputs(batches, None, calls, "predict")):
-                outputs.append(output)
-                calls.on_predict_batch_end(number, {"outputs": output})
-                progress.advance()
-                if self.stop_predicting:
-                    break
-            progress.finish({})
+            try:
+                for number, (_, _, output) in enumerate(self._outputs(batches, None, calls, "predict")):
+                    outputs.append(output)
+                    calls.on_predict_batch_end(number, {"outputs": output})
+                    progress.advance()
+                    if self.stop_predicting:
+                        break
+                progress.finish({})
+            finally:
+                progress.close()
             calls.on_predict_end()
         if not outputs:
             assert self.layers[0].input_shape is not None
@@ -226,7 +225,7 @@ class Evaluator(Feeding):
         """Each batch with the plan for this loss and its output. kind: "test" or "predict", of the callbacks' hooks.
 
         together: let small batches go through the plan together, and the steps keep what they make of the weights for
-        the next ones, where no code of the caller's has its turn in a pass or between batches.
+        the next ones, where no callback, layer or activation of the caller's has its turn in between.
         """
         run, begin = Run(self.kernels, keep=False), f"on_{kind}_batch_begin"
         if (
@@ -272,8 +271,10 @@ class Evaluator(Feeding):
         if training:  # a number that no step of training has
             step, self._calls_in_training = STEPS_OF_CALLS + self._calls_in_training, self._calls_in_training + 1
         run = Run(self.kernels, training=bool(training), seed=self.seed, step=step, keep=False)
+        x = np.ascontiguousarray(samples, self.dtype)
         with self._engine(passes=1):
-            return self._plan(None).predict(np.ascontiguousarray(samples, self.dtype), run)
+            y = self._plan(None).predict(x, run)
+        return y.copy() if np.may_share_memory(y, x) else y  # x itself, of layers that hand it on, is the caller's
 
     # -- machinery
 
@@ -289,13 +290,13 @@ class Evaluator(Feeding):
         for layer in self.layers:
             layer.check_arrays()  # 3 µs for LeNet-5, 5 for AlexNet
         # Steps know their layers' activations, which a caller may exchange.
-        parts = [*self.layers, *(getattr(layer, "activation", None) for layer in self.layers)]
-        known, plan = self._plans.get(loss, ([], None))
+        parts = [loss, *self.layers, *(getattr(layer, "activation", None) for layer in self.layers)]
+        known, plan = self._plans.get(id(loss), ([], None))
         if plan is None or len(known) != len(parts) or not all(map(operator.is_, known, parts)):
             if not self.built:  # batches from an iterable: the first one tells the shape
                 raise NotBuiltError(f"{self}: is not built yet; add layers by add(), and call build or fit.")
             plan = make_plan(self.layers, loss, rules_for(self._steps if self.kernels is NUMBA else "layers"))
-            self._plans[loss] = (parts, plan)
+            self._plans[id(loss)] = (parts, plan)
         return plan
 
     def plan(self) -> Plan:
@@ -351,10 +352,10 @@ class Evaluator(Feeding):
         self.metrics = scores.metrics
         return scores
 
-    def _scored(self, loss: float, batch: Batch, y_pred: Array) -> Logs:
+    def _scored(self, loss: float, batch: Batch, y_pred: Array) -> Scores:
         scores = self._scores(batch.y, y_pred)
         scores.update(loss, labels_of(batch), y_pred, batch.sample_weight)
-        return scores.logs()
+        return scores
 
     def _need_built(self, method: str) -> None:
         if not self.built:
@@ -370,9 +371,9 @@ def labels_of(batch: Batch) -> Array:
     return batch.y
 
 
-def returned(logs: Logs, return_dict: bool) -> Any:
-    """Logs in the form that Keras returns: a dict, a list, or a float where there is the loss alone."""
+def returned(scores: Scores, return_dict: bool) -> Any:
+    """Scores in the form that Keras returns: a dict by name, a list with the loss first, or the loss alone."""
     if return_dict:
-        return logs
-    values = list(logs.values())
+        return scores.logs()
+    values = scores.values()
     return values[0] if len(values) == 1 else values

@@ -1,4 +1,13 @@
-"""Sequential: layers one after the other. Also load_model and clone_model."""
+"""Sequential: layers one after the other. Also load_model and clone_model.
+
+What it can do is told in five files, each class the base of the next one:
+
+    Feeding      feeding.py     what callers give it (arrays, batches, labels), checked and cut into batches
+    Evaluator    evaluation.py  evaluate, predict, calls; the plan of steps, and the buffer of the parameters
+    Trainer      training.py    compile, fit, train_on_batch
+    LayerStack   stack.py       the list of layers and what is made of it: layers, seed, dtype, kernels; building
+    Sequential   models.py      weights, configs and files
+"""
 
 from __future__ import annotations
 

@@ -52,6 +52,11 @@ def format_logs(logs: dict[str, float]) -> str:
     return " - ".join(f"{name}: {formatted(value)}" for name, value in logs.items())
 
 
+def _is_terminal(stream: Any) -> bool:
+    """Also of no stream, as programs without a console have, and of a writer of the caller's that does not tell."""
+    return bool(getattr(stream, "isatty", bool)())
+
+
 class Progress:
     """The bar and the lines of one run whose epochs have `steps` batches each (None: not known).
 
@@ -59,18 +64,20 @@ class Progress:
     so that log files stay readable.
     """
 
-    def __init__(self, verbose: int, steps: int | None, title: str = "") -> None:
-        self.verbose, self.steps, self.title = verbose, steps, title
+    def __init__(self, verbose: int, steps: int | None) -> None:
+        self.verbose, self.steps, self.title = verbose, steps, ""
         self._bar: Any = None
         self._done = 0
         self._before = 0  # of them, those done before the clock started
         self._started = time.perf_counter()
+        self._seconds: float | None = None  # of all batches, once the last one is done
         self._refreshed = 0.0
 
     def start(self, title: str, done: int = 0) -> None:
         """Begin an epoch, or go on with one of which so many batches are done."""
         self.title, self._done, self._before, self._started = title, done, done, time.perf_counter()
-        if self.verbose == 1 and sys.stdout.isatty():
+        self._seconds = None
+        if self.verbose == 1 and _is_terminal(sys.stdout):
             from tqdm import tqdm
 
             form = "{desc} {n_fmt}/{total_fmt} |{bar:24}| {elapsed}<{remaining}{postfix}"
@@ -97,11 +104,17 @@ class Progress:
                 self._refreshed = time.perf_counter()
             self._bar.update()
 
-    def finish(self, logs: dict[str, float]) -> None:
-        """The epoch is over: the bar gives way to its line."""
+    def stop(self) -> None:
+        """The last batch is done: the bar goes, and the clock stands still."""
+        self._seconds = time.perf_counter() - self._started
         self.close()
+
+    def finish(self, logs: dict[str, float]) -> None:
+        """Print the line of the epoch."""
+        if self._seconds is None:
+            self.stop()
         if self.verbose:
-            seconds = time.perf_counter() - self._started
+            seconds = self._seconds or 0.0
             each = seconds / max(1, self._done - self._before) * 1e3
             parts = [
                 f"{self.title} {self._done}/{self._done}",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minicnn.errors import ConfigError
+from minicnn.lending import to_read
 from minicnn.metrics import Mean, Metric, metric_for
 from minicnn.typing import Array
 
@@ -23,10 +24,6 @@ class Scores:
         of_all = [(metric, False) for metric in metrics] + [(metric, True) for metric in weighted_metrics]
         names = names_of(metrics, weighted_metrics)
         self._metrics = [(name, *metric) for name, metric in zip(names, of_all, strict=True)]
-        self.reset()
-
-    def reset(self) -> None:
-        """Start an epoch."""
         self._loss_sum, self._samples = 0.0, 0
         for _, metric, _ in self._metrics:
             metric.reset_state()
@@ -35,6 +32,7 @@ class Scores:
         """Add a batch: its loss (penalties included) and its predictions."""
         self._loss_sum += loss * len(y_pred)
         self._samples += len(y_pred)
+        y_true, y_pred = to_read(y_true), to_read(y_pred)  # of the caller, and of the last step
         for _, metric, weighted in self._metrics:
             if weighted and sample_weight is not None:
                 metric.update_state(y_true, y_pred, sample_weight)
@@ -42,9 +40,15 @@ class Scores:
                 metric.update_state(y_true, y_pred)
 
     def logs(self, prefix: str = "") -> Logs:
-        """{"loss": ..., "accuracy": ...} as Python floats, over all batches since reset."""
+        """{"accuracy": ..., "loss": ...} as Python floats, over all batches so far; sorted by name, as in Keras 3."""
         loss = self._loss_sum / self._samples if self._samples else 0.0
-        return {f"{prefix}loss": loss} | {f"{prefix}{name}": _result(m) for name, m, _ in self._metrics}
+        found = {"loss": loss} | {name: _result(m) for name, m, _ in self._metrics}
+        return {prefix + name: found[name] for name in sorted(found)}
+
+    def values(self) -> list[float]:
+        """The loss, and each metric in the order in which compile was given them."""
+        logs = self.logs()
+        return [logs[name] for name in ("loss", *(name for name, _, _ in self._metrics))]
 
     def get_state(self) -> dict[str, Any]:
         """The sums so far: the loss's, and all attributes of each metric but functions, which are none of its sums."""

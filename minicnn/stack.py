@@ -175,7 +175,9 @@ class LayerStack(Trainer):
         return shape
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """The layer of that name, or at that place. Raises ConfigError if there is none."""
+        """The layer of that name, or at that place. Raises ConfigError if there is none, or for both at once."""
+        if index is not None and name is not None:
+            raise ConfigError(f"{self}: get_layer got the name {name!r} and the index {index!r}; give one of them.")
         if index is not None:
             whole = isinstance(index, Integral) and not isinstance(index, bool)
             if not whole or not -len(self.layers) <= index < len(self.layers):

@@ -10,7 +10,7 @@ from typing import Any
 from minicnn import losses, optimizers
 from minicnn.batches import ArrayBatches, Batch, Batches, IterableBatches, length
 from minicnn.callbacks import CallbackList, History
-from minicnn.checks import optional_count
+from minicnn.checks import optional_count, validation_epochs
 from minicnn.errors import ConfigError, DataError, ShapeError
 from minicnn.evaluation import Evaluator, labels_of, returned
 from minicnn.geometry import positive_int
@@ -101,6 +101,8 @@ class Trainer(Evaluator):
             )
         checked = check_metrics(metrics, "metrics"), check_metrics(weighted_metrics, "weighted_metrics")
         new_loss = None if loss is None else losses.get(loss)
+        if new_loss is not None:
+            new_loss.check_written()
         if new_loss is not None and new_loss.reduction in (None, "none"):
             raise ConfigError(
                 f"compile: loss {new_loss.name} with reduction=None cannot be trained; choose sum_over_batch_size."
@@ -153,8 +155,9 @@ class Trainer(Evaluator):
         class_weight: {class: weight}. sample_weight: (N,), or a number for each place of an output of several axes,
         (N, H, W). initial_epoch: where to count from. steps_per_epoch: batches an epoch; the next one goes on where it
         ends. The one in which the data end is short, and then they begin anew.
-        Raises DataError, ShapeError or ConfigError before anything has changed; of an iterable's batches, each is
-        checked when its turn comes.
+        Raises DataError, ShapeError or ConfigError before anything has changed, and NotCompiledError; of an iterable's
+        batches, each is checked when its turn comes. What callbacks refuse when training begins (a file that cannot be
+        gone on with, a schedule where they would set the rate) they refuse after the model was built.
         """
         self._need_compiled("fit")
         if self.running is not None:
@@ -172,7 +175,7 @@ class Trainer(Evaluator):
             x, y, sample_weight, validation_data = self._split(x, y, sample_weight, validation_split, validation_data)
         training = self._batches(x, y, sample_weight, size, "fit", shuffle, class_weight, steps)
         validation = self._validation_batches(validation_data, held_out_size, validation_steps)
-        validates = _validation_epochs(validation_freq)
+        validates = validation_epochs(validation_freq, "fit")
         _check_validation(validation, training, filter(validates, range(initial_epoch + 1, epochs + 1)))
         total = steps if steps is not None else length(training)
         calls = CallbackList(callbacks, add_history=True, model=self, verbose=level, epochs=epochs, steps=total)
@@ -199,8 +202,8 @@ class Trainer(Evaluator):
             with self._engine():
                 self._fit_epochs(self.running)
         finally:
-            self.running.progress.close()
-            self.running = None
+            progress, self.running = self.running.progress, None
+            progress.close()
         return calls.history
 
     def _fit_epochs(self, fit: Fit) -> None:
@@ -221,14 +224,26 @@ class Trainer(Evaluator):
                 break
             fit.logs = fit.scores.logs()
             if fit.validation is not None and fit.validates(epoch + 1):
-                fit.logs |= self._evaluate_batches(fit.validation, fit.calls, prefix="val_")
+                fit.logs |= self._validate(fit.validation, fit.calls)
             self._epochs_trained += 1
-            fit.progress.finish(fit.logs)
+            fit.progress.stop()
             fit.epoch, fit.batch, fit.scores, fit.rest = epoch + 1, 0, None, None
             fit.calls.on_epoch_end(epoch, fit.logs)
+            fit.progress.finish(fit.logs)  # with what callbacks have added, such as the learning rate
             if self.stop_training:
                 break
         fit.calls.on_train_end(fit.logs)
+
+    def _validate(self, batches: Batches, calls: CallbackList) -> Logs:
+        """The validation's logs, under their own names; a warning and none where there are no batches."""
+        scores = self._evaluate_batches(batches, calls)
+        if scores is None:
+            warn(
+                "fit: validation_data gave no batches this time, so there are no val_ values; give an iterable that "
+                "can be started anew."
+            )
+            return {}
+        return scores.logs("val_")
 
     def _train_epoch(self, fit: Fit) -> None:
         """The batches of an epoch that are left. Raises DataError if there is none, and was none in an epoch before."""
@@ -278,15 +293,6 @@ class Trainer(Evaluator):
         with self._engine():
             loss, y_pred = self._train_step(batch)
         return returned(self._scored(loss, batch, y_pred), return_dict)
-
-
-def _validation_epochs(freq: Any) -> Any:
-    """Whether to validate after epoch n, counted from 1: every freq-th, or those listed."""
-    if isinstance(freq, Sequence) and not isinstance(freq, str):
-        wanted = {positive_int(n, "validation_freq", "fit") for n in freq}
-        return wanted.__contains__
-    every = positive_int(freq, "validation_freq", "fit")
-    return lambda epoch: epoch % every == 0
 
 
 def _warn_of_the_end(epoch: int, epochs: int) -> None:

@@ -1,5 +1,7 @@
 """The caller's own losses, activations, metrics and layers in a real fit, each against what exists already."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -8,9 +10,9 @@ from minicnn import Input, Sequential, optimizers
 from minicnn.activations import Activation
 from minicnn.errors import ConfigError, DataError, ShapeError
 from minicnn.gradcheck import check_loss
-from minicnn.layers import Conv2D, Dense, Flatten, Layer, ReLU
+from minicnn.layers import Conv2D, Dense, Dropout, Flatten, Layer, ReLU
 from minicnn.losses import Loss
-from minicnn.metrics import Metric
+from minicnn.metrics import MeanMetricWrapper, Metric
 from tests.small_models import CLASSES, COUNT, QUIET, SAMPLE, X, Y, assert_near_weights, new_model
 
 
@@ -301,3 +303,77 @@ def test_an_own_regularizers_gradient_of_another_shape():
 
     with pytest.raises(ShapeError, match=r"OneNumber: gradient returned shape \(\) where .* is due"):
         model_with(OneNumber()).train_on_batch(X, Y)
+
+
+class WrittenForKeras(Loss):
+    def call(self, y_true, y_pred):
+        return np.mean((y_pred - y_true) ** 2, axis=-1)
+
+
+class WithoutGradient(Loss):
+    def value(self, y_true, y_pred):
+        return np.mean((y_pred - y_true) ** 2, axis=-1)
+
+
+@pytest.mark.parametrize(("loss", "missing"), [(WrittenForKeras, "value"), (WithoutGradient(), "gradient")])
+def test_a_loss_that_lacks_a_method_is_refused_before_anything_has_changed(loss, missing):
+    model = new_model()
+    with pytest.raises(ConfigError, match=rf"has no {missing}, .*; write value\(y_true, y_pred\) and gradient"):
+        model.compile("sgd", loss)
+    model.fit(X, Y, **QUIET)  # as it was compiled before
+
+
+def test_a_loss_that_can_be_compared_but_not_hashed():
+    @dataclass
+    class Scaled(OwnSquaredError):
+        factor: float = 2.0
+
+        def __post_init__(self):
+            super().__init__()
+
+    assert Scaled.__hash__ is None
+    one, other = new_model(loss=Scaled()), new_model(loss="mse")
+    assert one.fit(X, Y, **QUIET).history["loss"] == pytest.approx(other.fit(X, Y, **QUIET).history["loss"])
+
+
+def test_own_losses_and_metrics_cannot_write_to_the_callers_labels():
+    class Masking(OwnSquaredError):
+        def value(self, y_true, y_pred):
+            y_true[y_true < 0] = 0
+            return super().value(y_true, y_pred)
+
+    class MaskingMetric(Metric):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            y_pred -= y_true
+
+        def result(self):
+            return 0.0
+
+    labels = -np.ones((COUNT, CLASSES), np.float32)
+    for model in (new_model(loss=Masking()), new_model(loss="mse", metrics=[MaskingMetric(name="m")])):
+        with pytest.raises(ValueError, match="read-only"):
+            model.evaluate(X, labels, verbose=0)
+    assert (labels == -1).all()
+
+
+def test_a_metric_written_for_keras_is_told_what_to_do():
+    class Counted(Metric):
+        def __init__(self, name="counted"):
+            super().__init__(name=name)
+            self.total = self.add_weight(name="total", initializer="zeros")
+
+    with pytest.raises(ConfigError, match=r"^Counted: add_variable and add_weight are Keras's; keep sums as plain"):
+        Counted()
+
+
+def test_a_wrapped_function_gets_arrays():
+    metric = MeanMetricWrapper(lambda y_true, y_pred: np.abs(y_true - y_pred).max(axis=-1), name="largest")
+    assert metric([[1, 2]], [[2, 5]]) == 3
+
+
+def test_the_outputs_of_layers_that_hand_on_are_not_the_callers_array():
+    model = Sequential([Input((3,)), Dropout(0.5)])
+    x = np.ones((2, 3), np.float32)
+    for y in (model(x), model.predict_on_batch(x), model.predict(x, verbose=0)):
+        y *= 0
+    assert (x == 1).all()

@@ -1,8 +1,11 @@
 """fit, evaluate and predict: exact losses, epochs and callbacks, what is printed, and NaN."""
 
 import copy
+import io
 import pickle
 import re
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -314,7 +317,7 @@ def test_forms_of_results(metrics):
     for call in (model.train_on_batch, model.test_on_batch, lambda *a, **k: model.evaluate(*a, verbose=0, **k)):
         result = call(X, Y)
         assert isinstance(result, list) if metrics else type(result) is float
-        assert list(call(X, Y, return_dict=True)) == ["loss", *metrics]
+        assert list(call(X, Y, return_dict=True)) == sorted(["loss", *metrics])
         assert all(type(value) is float for value in np.atleast_1d(result).tolist())
         if metrics:
             assert len(result) == 1 + len(metrics)
@@ -349,7 +352,7 @@ def test_a_line_an_epoch_where_there_is_no_terminal(verbose, capsys):
     assert len(lines) == 2
     for epoch, line in enumerate(lines):
         numbers = " - ".join(
-            f"{key}: {history[key][epoch]:.4f}" for key in ("loss", "accuracy", "val_loss", "val_accuracy")
+            f"{key}: {history[key][epoch]:.4f}" for key in ("accuracy", "loss", "val_accuracy", "val_loss")
         )
         assert re.fullmatch(rf"Epoch {epoch + 1}/2 2/2 - [\d.]+s, [\d.]+ ms/step - {re.escape(numbers)}", line)
 
@@ -464,3 +467,32 @@ def test_messages_about_validation_data_say_so():
 def test_the_bar_takes_what_a_callback_put_into_the_logs():
     logs = {"loss": np.float32(0.25), "phase": "warm", "none": None, "small": 1e-5, "count": 3}
     assert format_logs(logs) == "loss: 0.2500 - phase: warm - none: None - small: 1.0000e-05 - count: 3.0000"
+
+
+def test_logs_are_sorted_by_name_and_lists_begin_with_the_loss():
+    """As in Keras 3: the history, what callbacks see, evaluate's dict; a list is the loss and the metrics as given."""
+    model = new_model(metrics=["mse", "accuracy"])
+    history = model.fit(X, Y, validation_split=0.25, **QUIET).history
+    assert list(history) == ["accuracy", "loss", "mse", "val_accuracy", "val_loss", "val_mse"]
+    by_name = model.evaluate(X, Y, verbose=0, return_dict=True)
+    assert list(by_name) == ["accuracy", "loss", "mse"]
+    assert model.evaluate(X, Y, verbose=0) == [by_name["loss"], by_name["mse"], by_name["accuracy"]]
+
+
+def test_the_line_of_an_epoch_shows_what_callbacks_add(capsys):
+    model = new_model("sgd")
+    schedule = LearningRateScheduler(lambda epoch, rate: rate / 2)
+    model.fit(X, Y, batch_size=8, epochs=2, verbose=2, callbacks=[schedule])
+    first, second = capsys.readouterr().out.splitlines()
+    assert "learning_rate: 0.0050" in first
+    assert "learning_rate: 0.0025" in second
+
+
+@pytest.mark.parametrize("stdout", [None, io.StringIO(), types.SimpleNamespace(write=len, flush=int)])
+def test_a_process_without_a_terminal_trains_and_predicts(monkeypatch, stdout):
+    """Without any stream, as programs with windows, and with a writer that does not say whether it is a terminal."""
+    monkeypatch.setattr(sys, "stdout", stdout)
+    model = new_model()
+    model.fit(X, Y, verbose=1)
+    model.evaluate(X, Y, verbose=1)
+    assert len(model.predict(X, verbose=1)) == len(X)

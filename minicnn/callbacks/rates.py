@@ -81,9 +81,7 @@ class ReduceLROnPlateau(Monitor):
         min_delta = keras_2.pop("epsilon", min_delta)
         refuse_unknown(keras_2, self)
         super().__init__(monitor, mode, min_delta)
-        self.factor = finite_number(factor, "factor", "ReduceLROnPlateau")
-        if not 0 <= self.factor < 1:
-            raise ConfigError(f"ReduceLROnPlateau: factor must be at least 0 and below 1, got {factor!r}.")
+        self.factor = finite_number(factor, "factor", "ReduceLROnPlateau", least=0, below=1)
         self.patience = positive_int(patience, "patience", "ReduceLROnPlateau", minimum=0)
         self.verbose = verbosity(verbose, "ReduceLROnPlateau")
         self.cooldown = positive_int(cooldown, "cooldown", "ReduceLROnPlateau", minimum=0)

@@ -9,6 +9,7 @@ import numpy as np
 from minicnn.arguments import dtype_or_none, refuse_unknown
 from minicnn.errors import ConfigError, ShapeError
 from minicnn.kernels import KernelSet
+from minicnn.lending import to_read
 from minicnn.naming import snake_case
 from minicnn.typing import Array, Config
 
@@ -100,6 +101,7 @@ class Loss:
 
         Raises ShapeError if value or gradient returned another shape than Loss asks for.
         """
+        y_true, y_pred = to_read(y_true), to_read(y_pred)  # of the caller, and of the last step
         losses = self._losses(y_true, y_pred)
         gradient = np.asarray(self.gradient(y_true, y_pred), y_pred.dtype)
         if gradient.shape != y_pred.shape:
@@ -151,6 +153,18 @@ class Loss:
         """The gradient of `reduce`: each sample's gradient times its weight over the count."""
         w, count = self.weights(losses, sample_weight)
         return np.ascontiguousarray(gradient * (w / w.dtype.type(count))[..., None])
+
+    def check_written(self) -> None:
+        """Raise ConfigError unless this class, or one that it is derived from, says its value and its gradient."""
+        own = type(self)
+        if own.value_and_gradient is not Loss.value_and_gradient:
+            return
+        for name in ("value", "gradient"):
+            if getattr(own, name) is getattr(Loss, name):
+                raise ConfigError(
+                    f"{own.__name__}: has no {name}, and minicnn has no automatic differentiation; write "
+                    "value(y_true, y_pred) and gradient(y_true, y_pred)."
+                )
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """The loss of arrays, reduced to a number (an array of losses with reduction=None)."""

@@ -70,10 +70,12 @@ class CategoricalCrossentropy(_SoftmaxCrossEntropy):
     """Cross-entropy with one-hot labels (or distributions): L = −Σ over k of t_k·log p_k.
 
     On probabilities: p is divided by its sum, then clipped to [1e-7, 1 − 1e-7]; dL/dp_k = −t_k/p_k where not clipped,
-    through that division. On logits z (from_logits=True, or behind a softmax layer): dL/dz_k = p_k − t_k, exact at any
-    confidence. label_smoothing s: t_k·(1 − s) + s/K takes the place of t_k (Szegedy et al. 2016).
+    through that division. On logits z (from_logits=True, or behind a last softmax, and as in Keras behind a sigmoid
+    too): p = softmax(z), dL/dz_k = p_k − t_k, exact at any confidence. label_smoothing s: t_k·(1 − s) + s/K takes the
+    place of t_k (Szegedy et al. 2016).
 
-    Shapes: y_true and y_pred (N, ..., K). Source: Goodfellow et al. 2016, §6.2.2.
+    Shapes: y_true and y_pred (N, ..., K). Raises ShapeError for labels of another shape, and in training DataError for
+    rows that are no distributions. Source: Goodfellow et al. 2016, §6.2.2.
     """
 
     activations = ACTIVATIONS
@@ -125,7 +127,8 @@ class SparseCategoricalCrossentropy(_SoftmaxCrossEntropy):
 
     On probabilities: clipped to [1e-7, 1 − 1e-7], then taken as softmax logits log p, which divides by their sum.
 
-    Shapes: y_true (N, ...) or (N, ..., 1), integers 0 to K − 1; y_pred (N, ..., K).
+    Shapes: y_true (N, ...) or (N, ..., 1), integers 0 to K − 1; y_pred (N, ..., K). Raises ShapeError for labels of
+    another shape, DataError for those that are no class. Source: Goodfellow et al. 2016, §6.2.2.
     """
 
     activations = ACTIVATIONS
@@ -167,13 +170,15 @@ class SparseCategoricalCrossentropy(_SoftmaxCrossEntropy):
 
 
 class BinaryCrossentropy(_CrossEntropy):
-    """Cross-entropy of K yes-or-no outputs: L = −1/K · Σ over k of t_k·log p_k + (1 − t_k)·log(1 − p_k).
+    """Cross-entropy of K yes-or-no outputs: L = −1/K · Σ over k of (t_k·log p_k + (1 − t_k)·log(1 − p_k)).
 
-    On probabilities: clipped to [1e-7, 1 − 1e-7]. On logits (from_logits=True, or behind a sigmoid layer): with p =
-    sigmoid(z),
-    L = mean of max(z, 0) − z·t + log(1 + e^−|z|), dL/dz_k = (p_k − t_k)/K. label_smoothing s: t·(1 − s) + s/2.
+    On probabilities: clipped to [1e-7, 1 − 1e-7]; dL/dp_k = (p_k − t_k)/(K·p_k·(1 − p_k)) where not clipped. On logits
+    z (from_logits=True, or behind a last sigmoid, and as in Keras behind a softmax too): p = sigmoid(z),
+    L = 1/K · Σ over k of (max(z_k, 0) − z_k·t_k + log(1 + e^−|z_k|)), dL/dz_k = (p_k − t_k)/K.
+    label_smoothing s: t_k·(1 − s) + s/2 takes the place of t_k.
 
-    Shapes: y_true and y_pred (N, ..., K).
+    Shapes: y_true and y_pred (N, ..., K), or (N, ...) for K = 1. Raises ShapeError for labels of another shape, and in
+    training DataError for some beyond 0 and 1. Source: Goodfellow et al. 2016, §6.2.2.2.
     """
 
     activations = ACTIVATIONS

@@ -13,7 +13,8 @@ from minicnn.typing import Array
 class MeanSquaredError(Loss):
     """L = 1/K · Σ over k of (y_k − t_k)²;  dL/dy_k = 2·(y_k − t_k)/K.
 
-    Shapes: y_true and y_pred (N, ..., K).
+    Shapes: y_true and y_pred (N, ..., K), or y_true (N, ...) for K = 1. Raises ShapeError for labels of another shape.
+    Source: Goodfellow et al. 2016, §5.1.4.
     """
 
     def __init__(

@@ -62,6 +62,15 @@ class Metric:
     def reset_state(self) -> None:
         """Forget all batches."""
 
+    def add_variable(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras's way to keep a number. Raises ConfigError: a metric has plain attributes here."""
+        raise ConfigError(
+            f"{type(self).__name__}: add_variable and add_weight are Keras's; keep sums as plain attributes, "
+            "self.total = 0.0, and set them anew in reset_state."
+        )
+
+    add_weight = add_variable
+
     def get_config(self) -> Config:
         """The constructor's arguments as JSON values. Subclasses add theirs."""
         return {"name": self.name, "dtype": self.dtype}
@@ -157,7 +166,7 @@ class MeanMetricWrapper(SampleMetric):
         super().__init__(name or getattr(fn, "__name__", snake_case(type(fn).__name__)), dtype)
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
-        values = self.fn(y_true, y_pred, **self.kwargs)
+        values = self.fn(np.asarray(y_true), np.asarray(y_pred), **self.kwargs)
         if values is None:
             raise ConfigError(f"metric {self.name}: the function returned None; return a value for each sample.")
         return values

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from typing import Any
 
 import numpy as np
 
-from minicnn.arguments import refuse
-from minicnn.errors import ConfigError, ShapeError
-from minicnn.metrics.base import Metric, SampleMetric, same_shape
+from minicnn.arguments import finite_number, refuse
+from minicnn.errors import ShapeError
+from minicnn.geometry import positive_int
+from minicnn.metrics.base import SampleMetric, same_shape
 from minicnn.typing import Array, Config
 
 
@@ -46,10 +45,7 @@ class BinaryAccuracy(SampleMetric):
     def __init__(
         self, name: str | None = "binary_accuracy", dtype: str | None = None, threshold: float = 0.5, **unknown: Any
     ) -> None:
-        is_number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
-        if not is_number or not math.isfinite(threshold):
-            raise ConfigError(f"BinaryAccuracy: threshold must be a finite number, got {threshold!r}.")
-        self.threshold = float(threshold)
+        self.threshold = finite_number(threshold, "threshold", "BinaryAccuracy")
         super().__init__(name, dtype, **unknown)
 
     def values(self, y_true: Any, y_pred: Any) -> Array:
@@ -117,7 +113,7 @@ class TopKCategoricalAccuracy(SampleMetric):
     def __init__(
         self, k: int = 5, name: str | None = "top_k_categorical_accuracy", dtype: str | None = None, **unknown: Any
     ) -> None:
-        self.k = _positive(self, k)
+        self.k = positive_int(k, "k", type(self).__name__)
         super().__init__(name, dtype, **unknown)
 
     def values(self, y_true: Any, y_pred: Any) -> Array:
@@ -148,7 +144,7 @@ class SparseTopKCategoricalAccuracy(SampleMetric):
         **unknown: Any,
     ) -> None:
         refuse(type(self).__name__, from_sorted_ids=(from_sorted_ids, False))
-        self.k = _positive(self, k)
+        self.k = positive_int(k, "k", type(self).__name__)
         super().__init__(name, dtype, **unknown)
 
     def values(self, y_true: Any, y_pred: Any) -> Array:
@@ -197,9 +193,3 @@ def _sparse_pair(owner: str, y_true: Any, y_pred: Any) -> tuple[Array, Array]:
             f"for one-hot labels use {owner.removeprefix('sparse_')}."
         )
     return numbers, pred
-
-
-def _positive(owner: Metric, k: Any) -> int:
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise ConfigError(f"{type(owner).__name__}: k must be a positive integer, got {k!r}.")
-    return int(k)

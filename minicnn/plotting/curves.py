@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minicnn.checks import validation_epochs
 from minicnn.errors import ConfigError
-from minicnn.geometry import positive_int
 from minicnn.plotting.canvas import finished, new_figure
 from minicnn.typing import Array
 
@@ -35,7 +35,8 @@ def learning_curves(
         marker = "o" if len(epochs) == 1 else None  # one point is no line
         axes.plot(epochs, record[name], "-", marker=marker, label="training")
         if len(validated := record.get(f"val_{name}", ())):
-            when = _validation_epochs(epochs, validation_freq)
+            validates = validation_epochs(validation_freq, "learning_curves")
+            when = [n for n in epochs if validates(n)]
             if len(when) != len(validated):
                 raise ConfigError(
                     f"learning_curves: val_{name} has {len(validated)} values, where {len(epochs)} epochs with "
@@ -76,7 +77,7 @@ def _shown(record: Mapping[str, Array], names: Sequence[str] | None) -> list[str
     if not available:
         raise ConfigError("learning_curves: the history holds no epoch; pass what fit returned.")
     if names is None:
-        return available
+        return sorted(available, key=lambda name: name != "loss")  # which comes first, the others as they are
     if isinstance(names, str) or not isinstance(names, Sequence) or not names:
         raise ConfigError(f"learning_curves: names must be a list of quantities, got {names!r}; put it into a list.")
     for name in names:
@@ -89,10 +90,3 @@ def _epochs(history: Any, count: int) -> list[int]:
     """The numbers of the epochs, from 1: the history's own where it has one for each value, as after a resumed fit."""
     numbers = getattr(history, "epoch", [])
     return [n + 1 for n in numbers] if len(numbers) == count else list(range(1, count + 1))
-
-
-def _validation_epochs(epochs: list[int], freq: int | Sequence[int]) -> list[int]:
-    if isinstance(freq, Sequence) and not isinstance(freq, str):
-        return [n for n in epochs if n in freq]
-    every = positive_int(freq, "validation_freq", "learning_curves")
-    return [n for n in epochs if n % every == 0]

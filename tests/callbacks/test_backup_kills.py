@@ -130,12 +130,13 @@ def test_kills_at_random_moments(tmp_path, save_freq):
     assert result(folder) == result(tmp_path / "whole")
 
 
-def test_control_c(tmp_path, whole):
-    process = start(tmp_path, save_freq=2)
+def test_control_c(tmp_path):
+    assert run(tmp_path / "whole", epochs=EPOCHS) == 0
+    process = start(tmp_path, save_freq=2, epochs=EPOCHS)
     assert process.stdout.readline() == "begun\n"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert [file.name for file in (tmp_path / "backup").iterdir()] == ["backup.h5"]
-    assert run(tmp_path, save_freq=2) == 0
-    assert result(tmp_path) == whole["numba"]
+    assert run(tmp_path, save_freq=2, epochs=EPOCHS) == 0
+    assert result(tmp_path) == result(tmp_path / "whole")

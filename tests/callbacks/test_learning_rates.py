@@ -96,8 +96,8 @@ def test_reduce_starts_anew_with_each_fit_and_has_a_state(fit):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"factor": 1.0}, "factor must be at least 0 and below 1, got 1.0"),
-        ({"factor": -0.1}, "factor must be at least 0 and below 1, got -0.1"),
+        ({"factor": 1.0}, "factor must be a finite number of at least 0 and below 1, got 1.0"),
+        ({"factor": -0.1}, "factor must be a finite number of at least 0 and below 1, got -0.1"),
         ({"patience": -1}, "patience must be an integer of at least 0, got -1"),
         ({"cooldown": 0.5}, "cooldown must be an integer of at least 0, got 0.5"),
         ({"min_lr": None}, "min_lr must be a finite number, got None"),

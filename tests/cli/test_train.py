@@ -52,7 +52,7 @@ def test_what_it_writes(trained):
     assert sorted(path.name for path in folder.iterdir()) == FILES
     assert (folder / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
     history = json.loads((folder / "history.json").read_text())
-    assert list(history) == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"]
+    assert list(history) == ["epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds"]
     assert history["epoch"] == [1, 2, 3, 4]
     with (folder / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -89,7 +89,7 @@ def test_options(run):
     assert isinstance(model.optimizer, SGD)
     assert model.optimizer.learning_rate == 1e-5
     assert (model.optimizer.iterations, model.seed) == (6, 3)
-    assert list(json.loads(Path("out/history.json").read_text())) == ["epoch", "loss", "accuracy", "seconds"]
+    assert list(json.loads(Path("out/history.json").read_text())) == ["epoch", "accuracy", "loss", "seconds"]
 
 
 def test_the_folder_is_named_after_the_model(run):

@@ -73,7 +73,7 @@ def test_compile_sections(tag):
     model = load_model(keras_file(f"{tag}_sgd.h5"))
     assert (np.float32(model.optimizer.momentum), model.optimizer.nesterov) == (np.float32(0.9), True)
     labels = np.eye(3)[np.arange(16) % 3]
-    assert list(model.evaluate(samples(), labels, return_dict=True, verbose=0)) == ["loss", "accuracy"]
+    assert list(model.evaluate(samples(), labels, return_dict=True, verbose=0)) == ["accuracy", "loss"]
 
 
 def stored_slots(path, slots):

@@ -136,7 +136,7 @@ def test_metrics_keep_names_weights_and_arguments(tmp_path):
     loaded = saved_and_loaded(model, tmp_path)
     expected = model.evaluate(x, y, sample_weight=weights, return_dict=True, verbose=0)
     assert loaded.evaluate(x, y, sample_weight=weights, return_dict=True, verbose=0) == expected
-    assert list(expected) == ["loss", "acc", "hits", "binary_accuracy", "mae"]
+    assert list(expected) == ["acc", "binary_accuracy", "hits", "loss", "mae"]
 
 
 def test_accuracy_of_class_numbers(tmp_path):
