@@ -7,9 +7,9 @@ the gradients of small layers with very long sums, blocks of samples go through 
 in parts, a sample or two read the kernel eight rows at a time, and in a large layer few make rank updates
 (dense_updates.py); predict and evaluate multiply thousands of samples by its kernel in another way yet (strassen.py).
 
-A last layer of 10 outputs reaches 2 to 5 % of its limit with 84 inputs, 5 to 10 with 512, and 14 to 22 with 1600 or
+A last layer of 10 outputs reaches 2 to 5 % of its limit with 84 inputs, 5 to 9 with 512, and 13 to 20 with 1600 or
 4096 (bench/results/kernels.md): its rows fill 10 of 16 lanes, and each number of x is used ten times only.
-LeNet's hidden layers reach 29 to 62 %: 256 samples through 400x120 are a tenth of a millisecond, in which threads are
+LeNet's hidden layers reach 28 to 63 %: 256 samples through 400x120 are a tenth of a millisecond, in which threads are
 woken and results put away.
 """
 

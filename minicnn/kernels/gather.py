@@ -1,4 +1,9 @@
-"""Putting a batch together: rows of the data set, in a shuffled order, as floating-point numbers."""
+"""Putting a batch together: rows of the data set, in a shuffled order, as floating-point numbers.
+
+It takes 40 to 290 µs a batch of the sheet's, 7 to 50 % of what memory allows (bench/results/kernels.md): threads are
+woken for little, and each line of the result is read into the cache before it is written, which the limit does not
+count. In predicting with LeNet-5 on CIFAR-10 that is 5 % of the time, elsewhere less.
+"""
 
 from minicnn.kernels.jit import compiled, prange
 from minicnn.typing import Array

@@ -18,7 +18,7 @@ one order. Gained on two cores of an AVX-512 Xeon at batch 128, forward and back
 sheet's AlexNet take 24 ms instead of 222 with blocked im2col and BLAS, its dense layer 4096x4096 42 instead of 94.
 
 Of its limit that dense layer reaches 87 to 101 % on an AMD EPYC at batch 64 and 128 (bench/results/kernels_epyc.md),
-and on a Xeon, whose products run half as fast again, 67 to 80 (kernels.md): packing its 64 MB takes 2.7 ms of each pass
+and on a Xeon, whose products run half as fast again, 69 to 81 (kernels.md): packing its 64 MB takes 2.7 ms of each pass
 there, however many images share them, and no product runs meanwhile. (Packed once for many batches they are read from
 memory all the same: 1.02 times as fast.) One image or two go through few_images.py where filters are whole vectors, few
 through a large dense layer by dense_updates.py, and the AlexNets' convolutions from 48 images of a call on, in training

@@ -23,7 +23,7 @@ Its error in float32 is the definition's, 3e-7 of the largest output. NaN reache
 in the definition, and infinity the same, but as NaN. On the sheet's cnn_cifar10 a training step takes 179 ms with it
 and 249 without, on cnn_relu 15.1 and 18.3; predicting an image 348 µs and 565, 27.6 and 36.8 (2 cores of an AVX-512
 Xeon at half its speed). Of the definition's limit it reaches 99 to 168 % on an AMD EPYC
-(bench/results/kernels_epyc.md), and 96 to 165 on a Xeon (kernels.md). F(4x4,3x3), with 36 multiplications instead of
+(bench/results/kernels_epyc.md), and 97 to 154 on a Xeon (kernels.md). F(4x4,3x3), with 36 multiplications instead of
 144, was tried with transforms that were slower than these and left out: 7 % in predicting and nothing in training, for
 errors up to 1e-5.
 

@@ -19,7 +19,7 @@ the whole map count by their bytes alone, and 68 in predicting, which spares the
 sums of 144 and 363 products without a pool, reach 62 to 77 %. LeNet's second (52 and 53 % in the backward pass) has 16
 filters, a tile of one vector, in which every multiplication loads a number of its own; tiles of three vectors load one
 for three. These figures are of an AMD EPYC (bench/results/kernels_epyc.md); on an AVX-512 Xeon, whose products run half
-as fast again, it is 9 to 41 %, 15 to 27, 43 and 51, 37 to 60, and 36 and 37 (kernels.md).
+as fast again, it is 9 to 37 %, 16 to 26, 45 and 49, 36 to 65, and 37 and 34 (kernels.md).
 """
 
 import numpy as np
