@@ -187,6 +187,8 @@ def json_file(text: str) -> Path:
 def json_to_write(text: str) -> Path:
     """json_file, of which it is known before anything is measured that it can be written; its folder is made."""
     path = json_file(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: cannot be written (it is a folder)")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()

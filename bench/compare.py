@@ -272,7 +272,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--keras-python", type=Path, default=python_of(ENVIRONMENTS / "keras"))
     parser.add_argument("--torch-python", type=Path, default=python_of(ENVIRONMENTS / "torch"))
     parser.add_argument(
-        "--json", type=json_to_write, default=OUT / "compare.json", help="kept here; .md and .png beside it"
+        "--json", type=json_to_write, default=str(OUT / "compare.json"), help="kept here; .md and .png beside it"
     )
     parser.add_argument("--resume", action="store_true", help="keep what --json has and measure the rest")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work")

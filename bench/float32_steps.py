@@ -103,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", choices=list(APPLICATIONS), default=list(APPLICATIONS), metavar="MODEL")
     parser.add_argument("--steps", type=positive, default=200)
-    parser.add_argument("--json", type=json_to_write, default=OUT / "float32_steps.json")
+    parser.add_argument("--json", type=json_to_write, default=str(OUT / "float32_steps.json"))
     args = parser.parse_args()
     try:
         run(args)

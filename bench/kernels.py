@@ -203,7 +203,8 @@ def rates(peaks: Peaks) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS))
-    parser.add_argument("--json", type=json_to_write, default=OUT / "kernels.json", help="kept here; .md beside it")
+    kept = str(OUT / "kernels.json")
+    parser.add_argument("--json", type=json_to_write, default=kept, help="kept here; .md beside it")
     parser.add_argument("--quick", action="store_true", help="a tenth of the steps")
     args = parser.parse_args()
     clear_settings()

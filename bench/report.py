@@ -111,10 +111,10 @@ def _speed_table(record: Run, measure: str, name: str, further: tuple[str, ...])
         rows.append([f"`{model}`", *map(_cell, found.values()), _ratio(ratio), *map(_ratio, others)])
     if not rows:
         return ""
-    both = [NAMES[peer] for peer in PEERS_IN_TRAINING if any(run["engine"] == peer for run in record["runs"])]
+    there = [NAMES[peer] for peer in PEERS_IN_TRAINING if any(run["engine"] == peer for run in record["runs"])]
     means = [_mean(ratios)] + [_mean([others[k] for others in further_ratios]) for k in range(len(further))]
     rows.append(["geometric mean", *[""] * len(engines), *means])
-    better = "the better of " * (len(both) > 1) + (" and ".join(both) or "its peers")
+    better = f"the better of {there[0]} and {there[1]}" if len(there) == 2 else (there or ["its peers"])[0]
     header = ["", *(NAMES[engine] for engine in engines), f"times as fast as {better}"]
     return markdown_table([*header, *(f"as {NAMES[engine]}" for engine in further)], rows)
 
@@ -212,10 +212,11 @@ def _rounds(record: Run) -> str:
     for run in record["runs"]:
         if run["engine"] == "minicnn" and "figures" in run:
             by_figure.setdefault((run["model"], run["measure"]), set()).add(run["round"])
-    counts = sorted({len(rounds) for rounds in by_figure.values()}) or [0]
-    return (
-        "1 round" if counts == [1] else f"{' to '.join(str(k) for k in (counts[0], counts[-1])[: len(counts)])} rounds"
-    )
+    counts = [len(rounds) for rounds in by_figure.values()]
+    least, most = min(counts, default=0), max(counts, default=0)
+    if least != most:
+        return f"{least} to {most} rounds"
+    return f"{most} round" + "s" * (most != 1)
 
 
 def _agreement(record: Run) -> list[str]:

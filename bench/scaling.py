@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--axes", nargs="+", choices=list(AXES), default=list(AXES))
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument(
-        "--json", type=json_to_write, default=OUT / "scaling.json", help="kept here; .md and .png beside it"
+        "--json", type=json_to_write, default=str(OUT / "scaling.json"), help="kept here; .md and .png beside it"
     )
     parser.add_argument("--quick", action="store_true", help="few images, one round, the outer points of each axis")
     args = parser.parse_args()

@@ -38,7 +38,7 @@ def warn(message: str) -> None:
 
 
 def format_logs(logs: dict[str, float]) -> str:
-    """loss: 0.1234 - accuracy: 0.9876, with exponents for small numbers, as Keras prints them.
+    """accuracy: 0.9876 - loss: 0.1234, with exponents for small numbers, as Keras prints them.
 
     What else a callback put into the logs stands as it is.
     """
@@ -70,7 +70,7 @@ class Progress:
         self._done = 0
         self._before = 0  # of them, those done before the clock started
         self._started = time.perf_counter()
-        self._seconds: float | None = None  # of all batches, once the last one is done
+        self._seconds: float | None = None  # of the epoch, validation included, once it is over
         self._refreshed = 0.0
 
     def start(self, title: str, done: int = 0) -> None:
@@ -104,17 +104,17 @@ class Progress:
                 self._refreshed = time.perf_counter()
             self._bar.update()
 
-    def stop(self) -> None:
-        """The last batch is done: the bar goes, and the clock stands still."""
-        self._seconds = time.perf_counter() - self._started
+    def stop(self) -> float:
+        """The epoch is over, but for what callbacks do then: the bar goes, and the clock stands still. The seconds."""
+        if self._seconds is None:
+            self._seconds = time.perf_counter() - self._started
         self.close()
+        return self._seconds
 
     def finish(self, logs: dict[str, float]) -> None:
         """Print the line of the epoch."""
-        if self._seconds is None:
-            self.stop()
+        seconds = self.stop()
         if self.verbose:
-            seconds = self._seconds or 0.0
             each = seconds / max(1, self._done - self._before) * 1e3
             parts = [
                 f"{self.title} {self._done}/{self._done}",

@@ -63,7 +63,7 @@ class Scores:
 
     @property
     def metrics(self) -> list[Metric]:
-        """The metric objects, in the order of the logs."""
+        """The metric objects, in the order in which compile was given them."""
         return [metric for _, metric, _ in self._metrics]
 
 

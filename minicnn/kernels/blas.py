@@ -58,7 +58,7 @@ def _enter(block: _Entered) -> None:
             _load_blas()
             _libraries = ThreadpoolController().select(user_api="blas").lib_controllers  # those that are loaded now
         _users, block.counted = _users + 1, True
-        if not _before:
+        if _users == 1 and not _before:
             threads = [(library, library.get_num_threads()) for library in _libraries]
             _before[:] = [(library, count) for library, count in threads if count is not None and count != 1]
         if _users == 1:

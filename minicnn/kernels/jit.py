@@ -135,8 +135,9 @@ class Kernel:
 
     def _go_without_cache(self, error: BaseException) -> None:
         run = self._dispatcher(parallel=not _forked)
-        kernel_cache.warn_of(error, run.stats.cache_path)
+        folder = run.stats.cache_path
         run._cache.disable()
+        kernel_cache.warn_of(error, folder)
 
     def _dispatcher(self, parallel: bool) -> Any:
         if parallel not in self._dispatchers:

@@ -4,6 +4,7 @@ Numba writes the cache, in `__pycache__` beside the kernel files, in NUMBA_CACHE
 """
 
 import hashlib
+import os
 import traceback
 import types
 import warnings
@@ -33,7 +34,7 @@ def sources() -> str:
     """A hash of all files that kernels and their helpers stand in, and of their arguments' types; of 3 ms.
 
     Asked for when this module is imported, as all of minicnn is then: a file that is edited while the process runs is
-    not what it compiles. An installation without sources has none, and Numba then finds nothing to cache.
+    not what it compiles. Where they cannot be read, a name that no other process has.
     """
     package = Path(__file__).resolve().parents[1]
     files = sorted(file for folder in ("kernels", "steps") for file in (package / folder).glob("*.py"))
@@ -41,7 +42,7 @@ def sources() -> str:
     try:
         return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:12]
     except OSError:
-        return "unknown"
+        return f"unknown{os.urandom(6).hex()}"
 
 
 sources()

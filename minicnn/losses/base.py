@@ -155,12 +155,12 @@ class Loss:
         return np.ascontiguousarray(gradient * (w / w.dtype.type(count))[..., None])
 
     def check_written(self) -> None:
-        """Raise ConfigError unless this class, or one that it is derived from, says its value and its gradient."""
+        """Raise ConfigError unless the loss, or a class that it is derived from, says its value and its gradient."""
         own = type(self)
         if own.value_and_gradient is not Loss.value_and_gradient:
             return
         for name in ("value", "gradient"):
-            if getattr(own, name) is getattr(Loss, name):
+            if getattr(getattr(self, name), "__func__", None) is getattr(Loss, name):
                 raise ConfigError(
                     f"{own.__name__}: has no {name}, and minicnn has no automatic differentiation; write "
                     "value(y_true, y_pred) and gradient(y_true, y_pred)."

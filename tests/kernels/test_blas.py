@@ -51,7 +51,8 @@ def test_an_error_inside_restores_too(callers_setting):
 
 def test_control_c_at_any_place_of_a_block_restores_too(callers_setting):
     """While the number of threads is set, before and after; but not where a block is about to be left."""
-    for step in range(1, 60):  # the block calls some thirty functions
+    interrupted = 0
+    for step in itertools.count(1):
         calls = itertools.count(1)
 
         def interrupt(frame, event, argument, step=step, calls=calls):
@@ -65,12 +66,26 @@ def test_control_c_at_any_place_of_a_block_restores_too(callers_setting):
             with single_threaded_blas():
                 pass
         except KeyboardInterrupt:
-            pass
+            interrupted += 1
         finally:
             sys.setprofile(None)
         with single_threaded_blas():
             assert counts() == {1}
         assert blas_threads() == callers_setting
+        if interrupted < step:  # the block has no more calls
+            break
+    assert interrupted > 5
+
+
+def test_a_setting_that_is_changed_inside_a_block_is_not_the_callers():
+    """The caller has one thread: two that are set inside are none to come back to, though another block begins then."""
+    with single_threaded_blas():
+        pass
+    with threadpool_limits(1, user_api="blas"):
+        before = blas_threads()
+        with single_threaded_blas(), threadpool_limits(2, user_api="blas"), single_threaded_blas():
+            pass
+        assert blas_threads() == before
 
 
 def test_nested_blocks_restore_at_the_outermost_end(callers_setting):
