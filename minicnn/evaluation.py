@@ -6,7 +6,7 @@ import copy
 import math
 import operator
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from minicnn.feeding import Feeding
 from minicnn.kernels import NUMBA
 from minicnn.kernels.blas import single_threaded_blas
 from minicnn.layers import Layer, Run
+from minicnn.lending import not_the_callers
 from minicnn.losses import Loss
 from minicnn.metrics import Metric, metric_for
 from minicnn.optimizers import Optimizer
@@ -101,11 +102,8 @@ class Evaluator(Feeding):
         total = length(batches)
         calls = CallbackList(callbacks, model=self, verbose=level, epochs=1, steps=total)
         progress = Progress(level, total)
-        with self._engine():
-            try:
-                scores = self._evaluate_batches(batches, calls, progress)
-            finally:
-                progress.close()
+        with self._engine(), closing(progress):
+            scores = self._evaluate_batches(batches, calls, progress)
         if scores is None:
             raise DataError("evaluate: x gave no batches; a generator that ended before cannot be started anew.")
         return returned(scores, return_dict)
@@ -200,19 +198,16 @@ class Evaluator(Feeding):
         progress = Progress(level, total)
         self.stop_predicting = False
         outputs = []
-        with self._engine(passes=total):
+        with self._engine(passes=total), closing(progress):
             calls.on_predict_begin()
             progress.start("Predict")
-            try:
-                for number, (_, _, output) in enumerate(self._outputs(batches, None, calls, "predict")):
-                    outputs.append(output)
-                    calls.on_predict_batch_end(number, {"outputs": output})
-                    progress.advance()
-                    if self.stop_predicting:
-                        break
-                progress.finish({})
-            finally:
-                progress.close()
+            for number, (_, _, output) in enumerate(self._outputs(batches, None, calls, "predict")):
+                outputs.append(output)
+                calls.on_predict_batch_end(number, {"outputs": output})
+                progress.advance()
+                if self.stop_predicting:
+                    break
+            progress.finish({})
             calls.on_predict_end()
         if not outputs:
             assert self.layers[0].input_shape is not None
@@ -273,8 +268,7 @@ class Evaluator(Feeding):
         run = Run(self.kernels, training=bool(training), seed=self.seed, step=step, keep=False)
         x = np.ascontiguousarray(samples, self.dtype)
         with self._engine(passes=1):
-            y = self._plan(None).predict(x, run)
-        return y.copy() if np.may_share_memory(y, x) else y  # x itself, of layers that hand it on, is the caller's
+            return not_the_callers(self._plan(None).predict(x, run), x)  # which layers that hand on return
 
     # -- machinery
 

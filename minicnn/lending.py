@@ -31,5 +31,5 @@ def conforming(array: Any, shape: Shape, dtype: Any, owner: str, remedy: str) ->
 
 
 def not_the_callers(checked: Array, returned: Any) -> Array:
-    """An array made of what the caller's code returned, in memory that a fused step may overwrite."""
+    """An array made of what the caller's code returned or gave, in memory of its own, which may be written to."""
     return checked.copy() if np.may_share_memory(checked, returned) else checked

@@ -8,7 +8,6 @@ import copy
 import numpy as np
 import pytest
 
-from minicnn.kernels import _assemble
 from minicnn.kernels.tiles import tiling_for
 from minicnn.layers import (
     AveragePooling2D,
@@ -24,11 +23,10 @@ from minicnn.steps import strassen
 from minicnn.steps.plan import FUSED, LAYER_RULES, LayerStep, make_plan, rules_for
 from tests.steps.test_dense import built
 from tests.steps.test_strassen import many, random_samples, step_of
-from tests.steps.wide_convolutions import LANES, assert_same
+from tests.steps.wide_convolutions import LANES, LOOPS, assert_same
 
 pytestmark = pytest.mark.skipif(tiling_for(8) is None, reason="no vector unit: plans have few of these steps here")
 
-LOOPS = _assemble("loops")
 WIDTH = LANES["float64"]
 
 CASES = {

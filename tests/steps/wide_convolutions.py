@@ -3,17 +3,16 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 
 from minicnn.differences import Variable, compare
-from minicnn.kernels import NUMPY, convolution
+from minicnn.kernels import NUMPY, _assemble
 from minicnn.kernels.tiles import tiling_for
 from minicnn.layers import Run
 from minicnn.steps.plan import LayerStep
 
-LOOPS = replace(NUMPY, conv2d=convolution.conv2d_loops, conv2d_backward=convolution.conv2d_backward_loops)
+LOOPS = _assemble("loops")
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
 LANES = {dtype: getattr(tiling_for(np.dtype(dtype).itemsize), "lanes", 1) for dtype in ("float32", "float64")}
 
